@@ -1,0 +1,101 @@
+"""What pages say about the state of things: servers up or down, market time, lag; facts in, texts out.
+
+Belongs here: the record of checks, and the sentences of header and badges. Stays out: making the checks
+(``data_store``), markup (``markup``).
+"""
+
+import datetime as dt
+from typing import Any, Final
+
+import msgspec
+
+from streamlake_assets.market.clock import MarketTime, ReplayState
+
+KAFKA: Final = "Kafka"
+MYSQL: Final = "MySQL"
+DOCUMENTS: Final = "document store"
+SERVERS: Final = (KAFKA, MYSQL, DOCUMENTS)
+PATIENCE_S: Final = 3.0
+"""A check that takes longer counts as no answer, long before it gives up by itself."""
+STALE_AFTER: Final = dt.timedelta(minutes=5)
+REPLAY_PROCESS: Final = "replay"
+"""Name of the heartbeat that a replay writes: state ``running``, ``paused`` or ``finished``, and its pace."""
+
+
+class Checks:
+    """Whether each server answers; times are seconds of a monotonic clock. ``data_store`` locks."""
+
+    def __init__(self) -> None:
+        self._up: dict[str, bool] = {}
+        self._asked_at: dict[str, float] = {}
+
+    def asked(self, server: str, now_s: float) -> None:
+        """Note that a check of a server has begun."""
+        self._asked_at.setdefault(server, now_s)
+
+    def answered(self, server: str, up: bool) -> bool:
+        """Note the result of a check; return whether it differs from the last one."""
+        changed = self._up.get(server) is not up
+        self._up[server] = up
+        self._asked_at.pop(server, None)
+        return changed
+
+    def is_up(self, server: str) -> bool:
+        """Tell whether the last finished check of a server succeeded."""
+        return self._up.get(server, False)
+
+    def down(self, now_s: float) -> tuple[str, ...]:
+        """Return the servers that do not answer; one never asked is not among them."""
+        slow = {server for server, asked_at in self._asked_at.items() if now_s - asked_at > PATIENCE_S}
+        return tuple(server for server in SERVERS if server in slow or self._up.get(server) is False)
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the header shows. ``lag``: messages in the stream that the tables do not have yet; None: unknown."""
+
+    market: MarketTime
+    down: tuple[str, ...] = ()
+    lag: int | None = None
+
+
+class Badge(msgspec.Struct, frozen=True):
+    """A short text with a colour name of the theme: ``ok``, ``note``, ``warn`` or ``bad``."""
+
+    tone: str
+    text: str
+
+
+def header_badges(status: Status, now: dt.datetime) -> list[Badge]:
+    """Return what the header shows, in order; ``now`` is aware."""
+    late = status.market.staleness(now, STALE_AFTER)
+    badges = [Badge("note", status.market.text)]
+    if late.age_seconds is not None:
+        badges.append(Badge("note", f"last arrival {age_text(late.age_seconds)} ago"))
+    if status.lag is not None:
+        badges.append(Badge("note", f"lag {status.lag:,}"))
+    badges.extend(Badge("bad", f"{server} does not answer") for server in status.down)
+    if late.is_stale and late.age_seconds is not None:
+        badges.append(Badge("warn", f"stale: nothing for {age_text(late.age_seconds)}"))
+    if not status.down and not late.is_stale:
+        badges.append(Badge("ok", "all servers answer"))
+    return badges
+
+
+def age_text(seconds: float) -> str:
+    """Return an age in its largest fitting unit, seconds below two minutes."""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def replay_of(state: dict[str, Any] | None) -> tuple[ReplayState, float | None]:
+    """Read the state and pace (sessions per second) that a replay wrote with its heartbeat; none: live data."""
+    if state is None:
+        return ReplayState.LIVE, None
+    try:
+        replay = ReplayState(str(state.get("state")))
+    except ValueError:
+        return ReplayState.LIVE, None
+    pace = state.get("sessions_per_second")
+    return replay, float(pace) if isinstance(pace, int | float) and pace > 0 else None

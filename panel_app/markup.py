@@ -1,0 +1,132 @@
+"""Facts to HTML: header badges, forecast cards, legend, footer. Every text that comes from data is escaped.
+
+Belongs here: markup and its style. Stays out: where facts come from, widgets.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from panel_app.board import Badge
+from panel_app.plots import COLOURS, FORECAST_COLOUR
+from streamlake_assets.market.targets import Target
+from streamlake_assets.stores.page_rows import ForecastValues, NextForecast
+
+STYLE: Final = f"""
+:host {{ --ok: #14a38b; --warn: #c98a00; --bad: #e5484d; color: inherit; font-size: 14px; line-height: 1.45; }}
+.strip {{ display: flex; flex-wrap: wrap; gap: 6px 8px; align-items: center; }}
+.badge {{ padding: 2px 10px; border-radius: 12px; border: 1px solid rgba(127, 137, 150, .45); white-space: nowrap;
+  font-variant-numeric: tabular-nums; }}
+.badge::before {{ content: ""; display: none; width: 8px; height: 8px; border-radius: 4px; margin-right: 6px; }}
+.badge.ok::before {{ display: inline-block; background: var(--ok); }}
+.badge.warn {{ border-color: var(--warn); color: var(--warn); font-weight: 600; }}
+.badge.bad {{ border-color: var(--bad); color: #fff; background: var(--bad); font-weight: 600; }}
+.title {{ display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; }}
+.title b {{ font-size: 20px; }}
+.title .price {{ font-size: 20px; font-variant-numeric: tabular-nums; }}
+.title .up {{ color: {COLOURS[False, True]}; }}
+.title .down {{ color: {COLOURS[False, False]}; }}
+.quiet {{ opacity: .72; }}
+.notice {{ color: var(--warn); font-weight: 600; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }}
+.card {{ border: 1px solid rgba(127, 137, 150, .35); border-radius: 10px; padding: 12px 14px; min-width: 0; }}
+.card h3 {{ font-size: 14px; font-weight: 600; margin: 0 0 2px; display: flex; justify-content: space-between; gap: 8px;
+  flex-wrap: wrap; }}
+.card .value {{ font-size: 22px; font-variant-numeric: tabular-nums; }}
+.card .small {{ font-size: 12.5px; opacity: .8; overflow-wrap: anywhere; }}
+.legend {{ display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 12.5px; }}
+.legend i {{ display: inline-block; width: 10px; height: 12px; border: 1px solid; margin: 0 3px -2px 0; }}
+.hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}
+"""
+_TITLES: Final = {Target.ADJUSTED_RETURN: "Return of the next session", Target.LOG_RANGE: "Range of the next session"}
+_SKILLS: Final = {Target.ADJUSTED_RETURN: "direction", Target.LOG_RANGE: "risk"}
+
+
+def badges(shown: Sequence[Badge]) -> str:
+    """Return the header's badges."""
+    return '<div class="strip" role="status">' + "".join(map(_badge, shown)) + "</div>"
+
+
+def heading(name: str, close: float | None, before: float | None, notes: str, notice: str) -> str:
+    """Return the line above the chart: name, last price and its change, what kind of bar it is, what is missing."""
+    parts = [f"<b>{escape(name)}</b>"]
+    if close is not None:
+        parts.append(f'<span class="price">{price_text(close)}</span>')
+        if before:
+            change = close / before - 1
+            parts.append(f'<span class="{"up" if change >= 0 else "down"}">{change:+.2%}</span>')
+    if notes:
+        parts.append(f'<span class="quiet">{escape(notes)}</span>')
+    if notice:
+        parts.append(f'<span class="notice">{escape(notice)}</span>')
+    return f'<div class="title">{"".join(parts)}</div>'
+
+
+def counter(candles: int, last: str) -> str:
+    """Return a line for screen readers: how many candles there are and when the last one began."""
+    return f'<span class="hidden candles">candles: {candles}; last: {escape(last)}</span>'
+
+
+def forecast_cards(forecasts: Sequence[NextForecast] | None) -> str:
+    """Return one card for each target; what is not known is said."""
+    if forecasts is None:
+        return '<div class="cards"><div class="card quiet">forecasts are not known yet</div></div>'
+    by_target = {one.target: one for one in forecasts}
+    return '<div class="cards">' + "".join(_card(target, by_target.get(target)) for target in Target) + "</div>"
+
+
+def legend() -> str:
+    """Return what the colours of the chart mean."""
+
+    def box(line: str, fill: str) -> str:
+        return f'<i style="border-color:{line};background:{fill}"></i>'
+
+    real, made = (COLOURS[False, True], COLOURS[False, False]), (COLOURS[True, True], COLOURS[True, False])
+    items = [
+        "".join(box(colour, colour) for colour in real) + "real bar, up and down",
+        "".join(box(colour, colour) for colour in made) + "synthetic bar",
+        "".join(box(colour, "transparent") for colour in (real[0], made[0])) + "provisional: not settled yet",
+        box(FORECAST_COLOUR, f"{FORECAST_COLOUR}55") + "forecast: return with interval, expected high to low",
+    ]
+    return '<div class="legend">' + "".join(f"<span>{item}</span>" for item in items) + "</div>"
+
+
+def price_text(value: float) -> str:
+    """Return a price with two decimals, small ones with more."""
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.6g}"
+
+
+def skill_badge(forecast: NextForecast) -> Badge:
+    """Return what the gate says of the champion of a target."""
+    subject = _SKILLS[forecast.target]
+    return Badge("ok", f"skill on {subject}") if forecast.has_skill else Badge("note", f"no skill on {subject}")
+
+
+def _badge(badge: Badge) -> str:
+    return f'<span class="badge {badge.tone}">{escape(badge.text)}</span>'
+
+
+def _card(target: Target, forecast: NextForecast | None) -> str:
+    if forecast is None:
+        return f'<div class="card"><h3>{_TITLES[target]}</h3><div class="quiet">no forecast yet: no model</div></div>'
+    head = f"<h3><span>{_TITLES[target]}</span>{_badge(skill_badge(forecast))}</h3>"
+    model = f'<div class="small">model {escape(forecast.model_version)} ({escape(forecast.engine)})</div>'
+    if forecast.values is None:
+        return f'<div class="card">{head}<div class="quiet">no forecast yet</div>{model}</div>'
+    return f'<div class="card">{head}{_values(target, forecast.values)}{model}</div>'
+
+
+def _values(target: Target, values: ForecastValues) -> str:
+    # natural units are logarithms of ratios: people read per cent
+    point, low, high, baseline = (
+        math.expm1(value) for value in (values.point, values.low, values.high, values.baseline)
+    )
+    form = "{:+.2%}" if target.has_direction else "{:.2%}"
+    what = "" if target.has_direction else ' <span class="small">between low and high</span>'
+    return (
+        f'<div class="value">{form.format(point)}{what}</div>'
+        f'<div class="small">{values.coverage:.0%} interval {form.format(low)} to {form.format(high)}, '
+        f"baseline {form.format(baseline)}; for {values.session.isoformat()}, known up to "
+        f"{values.known_session.isoformat()}</div>"
+    )

@@ -1,0 +1,296 @@
+"""The live page of one session: widgets, chart, and the small update that runs ten times a second.
+
+Belongs here: Panel objects and what binds them to the data store. Stays out: reading servers (``data_store``), drawing
+(``plots``), HTML (``markup``), what may be chosen (``selection``). Later pages stand beside ``LiveView``.
+"""
+
+import datetime as dt
+from typing import Any, Final
+
+import panel
+import panel_material_ui
+
+from panel_app import markup, plots
+from panel_app.board import KAFKA, MYSQL, header_badges
+from panel_app.data_store import DataStore
+from panel_app.selection import Selection, choose, from_address, ranges_of, valid_range
+from panel_app.series import MOST_BARS, Delta
+from streamlake_assets.market.sessions import exchange_zone
+from streamlake_assets.market.types import Status as BarStatus
+from streamlake_assets.stores.page_rows import PageBar
+
+# the types that these libraries state do not hold for their own constructors
+pn: Any = panel
+pmui: Any = panel_material_ui
+
+TITLE: Final = "streamlake"
+TICK_MS: Final = 100
+"""At most ten patches a second; an idle tick compares two numbers."""
+_SLOW_TICKS: Final = 5
+"""Header and forecasts are looked at every fifth tick."""
+MOST_VIEWERS: Final = 100
+
+
+class LiveView:
+    """One viewer's live page."""
+
+    def __init__(self, store: DataStore, arguments: dict[str, list[bytes]]) -> None:
+        self._store = store
+        self._arguments = arguments
+        self._selection: Selection | None = None
+        self._cursor: tuple[int, int] | None = None
+        self._numbers: dict[dt.datetime, int] = {}
+        self._bars: dict[dt.datetime, PageBar] = {}
+        self._end = 0.0
+        self._ticks = 0
+        self._settling = False
+        self._closed = False
+        wide = {"sizing_mode": "stretch_width", "margin": 0}
+        self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._heading = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._counter = pn.pane.HTML("", stylesheets=[markup.STYLE], width=1, height=1, margin=0)
+        self._cards = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._instrument = pmui.Select(label="Instrument", options=[], size="small", width=260, margin=(5, 10, 5, 0))
+        self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0))
+        self._range = pmui.RadioButtonGroup(options=[], size="small", margin=5)
+        self.chart = plots.make_chart(dark=False)
+        self.page = self._layout()
+        for widget in (self._instrument, self._interval, self._range):
+            widget.param.watch(self._chosen, "value")
+        self.page.param.watch(lambda event: plots.paint(self.chart, bool(event.new)), "dark_theme")
+
+    def tick(self) -> None:
+        """Show what is new; does nothing when nothing is."""
+        if self._closed:
+            return
+        if self._selection is None:
+            self._offer()
+        elif (delta := self._store.delta(self._selection.key, self._cursor)) is not None:
+            self._show(delta)
+        if self._ticks % _SLOW_TICKS == 0:
+            self._refresh_texts()
+        self._ticks += 1
+
+    def close(self) -> None:
+        """Let go of the series; the session is over."""
+        self._closed = True
+        if self._selection is not None:
+            self._store.unwatch(self._selection.key)
+            self._selection = None
+
+    # choosing
+
+    def _offer(self) -> None:
+        """Wait for the instruments, then begin with what the address names."""
+        selection = from_address(self._store.listed(), self._arguments)
+        if selection is not None:
+            self._select(selection)
+
+    def _chosen(self, event: Any) -> None:
+        """Take a widget's value if it is one of its options; anything else leaves the page as it is."""
+        if self._settling or self._selection is None:
+            return
+        listed = self._store.listed()
+        names = {str(one.instrument): one.instrument for one in listed}
+        instrument = names.get(str(self._instrument.value), self._selection.instrument)
+        wanted = choose(
+            listed, instrument.symbol, instrument.exchange, str(self._interval.value), str(self._range.value)
+        )
+        self._select(wanted or self._selection)
+
+    def _select(self, selection: Selection) -> None:
+        before = self._selection
+        self._selection = selection
+        if before is None or before.key != selection.key:
+            self._store.watch(selection.key)
+            if before is not None:
+                self._store.unwatch(before.key)
+            self._cursor = None
+            self._numbers, self._bars = {}, {}
+            self.chart.bars.data = {name: [] for name in plots.COLUMNS}
+        self._fill_widgets(selection)
+        if pn.state.location is not None:
+            pn.state.location.update_query(**selection.query(self._store.listed()))
+        self._fit_window()
+        self._refresh_texts()
+
+    def _fill_widgets(self, selection: Selection) -> None:
+        listed = self._store.listed()
+        one = next((one for one in listed if one.instrument == selection.instrument), None)
+        self._settling = True
+        try:
+            options = {_option(each.instrument.symbol, each.name): str(each.instrument) for each in listed}
+            self._instrument.param.update(options=options, value=str(selection.instrument))
+            intervals = [interval.value for interval in one.intervals] if one else [selection.interval.value]
+            self._interval.param.update(options=intervals, value=selection.interval.value)
+            shown = valid_range(selection.interval, selection.range)
+            self._range.param.update(options=list(ranges_of(selection.interval)), value=shown)
+        finally:
+            self._settling = False
+
+    # showing
+
+    def _show(self, delta: Delta) -> None:
+        assert self._selection is not None  # noqa: S101  # only a selected series has a delta
+        newest = max(self._bars, default=None)
+        first_time = not self._bars
+        follows = self._follows()
+        self._cursor = delta.cursor
+        changed = [bar for bar in delta.bars if bar.bar_time in self._numbers]
+        fresh = [bar for bar in delta.bars if bar.bar_time not in self._numbers]
+        if delta.whole or newest is None or any(bar.bar_time < newest for bar in fresh):
+            whole = delta if delta.whole else self._store.delta(self._selection.key, None)
+            if whole is not None:
+                self._cursor = whole.cursor
+                self._draw_all(whole.bars)
+        else:
+            self._patch(changed)
+            self._append(fresh)
+        if first_time or follows:
+            self._fit_window()
+        self._refresh_texts()
+
+    def _draw_all(self, bars: tuple[PageBar, ...]) -> None:
+        assert self._selection is not None  # noqa: S101
+        self._bars = {bar.bar_time: bar for bar in bars}
+        self._numbers = {bar.bar_time: number for number, bar in enumerate(bars)}
+        self.chart.bars.data = plots.columns(bars, 0, self._selection.interval, self._selection.instrument.exchange)
+
+    def _patch(self, changed: list[PageBar]) -> None:
+        assert self._selection is not None  # noqa: S101
+        if not changed:
+            return
+        first = min(self._numbers.values())
+        patches: dict[str, list[tuple[int, Any]]] = {name: [] for name in plots.COLUMNS}
+        for bar in changed:
+            self._bars[bar.bar_time] = bar
+            number = self._numbers[bar.bar_time]
+            made = plots.row(bar, number, self._selection.interval, self._selection.instrument.exchange)
+            for name, value in made.items():
+                patches[name].append((number - first, value))
+        self.chart.bars.patch(patches)
+
+    def _append(self, fresh: list[PageBar]) -> None:
+        assert self._selection is not None  # noqa: S101
+        if not fresh:
+            return
+        first = max(self._numbers.values()) + 1
+        for number, bar in enumerate(fresh, first):
+            self._numbers[bar.bar_time] = number
+            self._bars[bar.bar_time] = bar
+        made: dict[str, Any] = dict(
+            plots.columns(fresh, first, self._selection.interval, self._selection.instrument.exchange)
+        )
+        self.chart.bars.stream(made, rollover=MOST_BARS)
+        for moment in sorted(self._numbers)[: len(self._numbers) - MOST_BARS]:
+            del self._numbers[moment], self._bars[moment]
+
+    def _follows(self) -> bool:
+        """Tell whether the viewer still looks at the newest bars."""
+        end = self.chart.x.end
+        return isinstance(end, int | float) and abs(float(end) - self._end) < 1
+
+    def _fit_window(self) -> None:
+        if self._selection is None or not self._bars:
+            return
+        bars = [self._bars[moment] for moment in sorted(self._bars)]
+        shown = ranges_of(self._selection.interval)[self._selection.range]
+        exchange = self._selection.instrument.exchange
+        start, self._end = plots.window(bars, min(self._numbers.values()), shown, self._selection.interval, exchange)
+        self.chart.x.update(start=start, end=self._end)
+
+    def _refresh_texts(self) -> None:
+        status = self._store.status()
+        _set(self._badges, markup.badges(header_badges(status, self._store.now())))
+        if self._selection is None:
+            missing = MYSQL in status.down
+            _set(self._heading, markup.heading("", None, None, "", "" if missing else "waiting for the first bars"))
+            return
+        moments = sorted(self._bars)
+        last = self._bars[moments[-1]] if moments else None
+        before = self._bars[moments[-2]].close if len(moments) > 1 else None
+        _set(self._heading, self._heading_text(last, before, status.down))
+        label = self._label(last) if last else "none"
+        _set(self._counter, markup.counter(len(moments), label))
+        forecasts = self._store.forecasts(self._selection.instrument)
+        _set(self._cards, markup.forecast_cards(forecasts))
+        self._place_forecast(list(forecasts or ()))
+
+    def _heading_text(self, last: PageBar | None, before: float | None, down: tuple[str, ...]) -> str:
+        assert self._selection is not None  # noqa: S101
+        notice = ""
+        if self._cursor is None:
+            notice = "loading"
+        elif not self._store.is_whole(self._selection.key):
+            notice = f"history incomplete while {MYSQL} is away" if MYSQL in down else "history incomplete"
+        elif KAFKA in down:
+            notice = "live bars pause"
+        notes = ""
+        if last is not None:
+            kind = ["provisional"] if last.status is BarStatus.PROVISIONAL else []
+            notes = ", ".join([self._label(last), *kind, *(["synthetic"] if last.synthetic else [])])
+        return markup.heading(self._selection.instrument.symbol, last.close if last else None, before, notes, notice)
+
+    def _label(self, bar: PageBar) -> str:
+        assert self._selection is not None  # noqa: S101
+        return plots.bar_label(bar.bar_time, self._selection.interval, self._selection.instrument.exchange)
+
+    def _place_forecast(self, forecasts: list[Any]) -> None:
+        """Draw the next session's forecast at its place, on daily charts only."""
+        assert self._selection is not None  # noqa: S101
+        spoken = [one.values for one in forecasts if one.values is not None]
+        session = max((values.session for values in spoken), default=None)
+        made: dict[str, list[Any]] = plots.forecast_columns([], None, None, 0)
+        if session is not None and self._selection.interval.value == "1d" and self._bars:
+            zone = exchange_zone(self._selection.instrument.exchange)
+            dates = {moment.astimezone(zone).date(): moment for moment in self._bars}
+            known = max(values.known_session for values in spoken)
+            close = self._bars[dates[known]].close if known in dates else None
+            number = self._numbers[dates[session]] if session in dates else max(self._numbers.values()) + 1
+            made = plots.forecast_columns(forecasts, close, session, number)
+        if made != dict(self.chart.forecast.data):
+            self.chart.forecast.data = made
+
+    def _layout(self) -> Any:
+        wide = {"sizing_mode": "stretch_width"}
+        controls = pmui.FlexBox(self._instrument, self._interval, self._range, align_items="center", gap="4px", **wide)
+        footer = pn.pane.HTML(
+            f"{markup.legend()}<p class='small quiet'>Not investment advice. Times are those of the exchange.</p>",
+            stylesheets=[markup.STYLE],
+            **wide,
+        )
+        main = pmui.Column(
+            self._badges,
+            controls,
+            self._heading,
+            pn.pane.Bokeh(self.chart.price, margin=0, **wide),
+            pn.pane.Bokeh(self.chart.volume, margin=0, **wide),
+            self._cards,
+            footer,
+            self._counter,
+            margin=0,
+            sx={"padding": {"xs": "8px", "md": "12px 20px"}, "gap": "8px"},
+            **wide,
+        )
+        return pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None)
+
+
+def _option(symbol: str, name: str | None) -> str:
+    return f"{symbol} · {name}" if name else symbol
+
+
+def _set(pane: Any, text: str) -> None:
+    if pane.object != text:
+        pane.object = text
+
+
+def make_page(store: DataStore, arguments: dict[str, list[bytes]]) -> Any:
+    """Return the page of a new session, bound to its life: it is updated while it is open and freed when it ends."""
+    if store.viewers() >= MOST_VIEWERS:
+        busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
+        return pmui.Page(title=TITLE, main=[busy], busy_indicator=None)
+    view = LiveView(store, arguments)
+    view.tick()
+    pn.state.add_periodic_callback(view.tick, period=TICK_MS)
+    pn.state.on_session_destroyed(lambda _context: view.close())
+    return view.page

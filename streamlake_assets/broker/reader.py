@@ -1,0 +1,160 @@
+"""Messages out of Kafka for a group member whose offsets live in the store, not in Kafka.
+
+Belongs here: subscription, assignment from stored offsets, batching, back-pressure. Stays out: what is done with the
+messages (``sidecar.consumer``). One thread owns a reader.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as RawMessage
+
+from streamlake_assets.broker.topics import client_config
+from streamlake_assets.errors import IntegrityError, TryLaterError
+from streamlake_assets.market.messages import Message
+
+CONSUMER_CONFIG: dict[str, Any] = {
+    "enable.auto.commit": False,
+    # the store says where to begin; an offset that the broker no longer has is an alarm, never a silent skip
+    "auto.offset.reset": "error",
+    # with the default of 45 s a killed consumer's partitions would wait that long
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 2_000,
+    "max.poll.interval.ms": 300_000,
+    "partition.assignment.strategy": "range",
+    "fetch.wait.max.ms": 100,
+    # default 64 MiB: bounded memory while the database is down
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.message.max.bytes": 1_048_576,
+    "enable.partition.eof": False,
+}
+
+StartOffsets = Callable[[str, Iterable[int]], dict[int, int]]
+"""(topic, partitions) -> stored next offset of those partitions that have one."""
+
+
+class KafkaReader:
+    """``MessageReader`` on a Kafka consumer group."""
+
+    def __init__(self, bootstrap: str, group: str) -> None:
+        self.assigned: set[tuple[str, int]] = set()
+        self._paused = False
+        self._log = structlog.get_logger(component="reader", group=group)
+        self._consumer = Consumer(
+            {**client_config(bootstrap), **CONSUMER_CONFIG, "group.id": group, "on_commit": self._committed}
+        )
+
+    def subscribe(self, topics: Iterable[str], start_offsets: StartOffsets, on_revoked: Callable[[], None]) -> None:
+        """Join the group; the callbacks are called from ``take``."""
+        self._start_offsets = start_offsets
+        self._on_revoked = on_revoked
+        self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+
+    def take(self, most: int, timeout_s: float) -> list[Message]:
+        """Return messages: wait up to ``timeout_s`` for the first, then take what is already here.
+
+        So the batch grows by itself under load, and a lone message does not wait for company.
+
+        Raises:
+            TryLaterError: the broker refused a fetch for now.
+            IntegrityError: a stored offset is not on the broker, or the client failed for good.
+        """
+        first = self._consumer.consume(1, timeout_s)
+        if not first:
+            return []
+        raw = first if most == 1 else first + self._consumer.consume(most - 1, 0)
+        return [self._message(one) for one in raw if not self._passing(one)]
+
+    def pause(self) -> None:
+        """Stop fetching, stay in the group."""
+        if not self._paused:
+            self._paused = True
+            self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Fetch again after ``pause``."""
+        if self._paused:
+            self._paused = False
+            self._consumer.resume(self._consumer.assignment())
+
+    def rewind(self, offsets: dict[tuple[str, int], int]) -> None:
+        """Go back to these offsets: the messages taken since were not stored."""
+        for (topic, partition), offset in offsets.items():
+            if (topic, partition) in self.assigned:
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+
+    def commit(self, topic: str, partition: int, next_offset: int) -> None:
+        """Tell the broker how far the store is; for lag tools only, so nothing waits for it and errors are logged."""
+        try:
+            self._consumer.commit(offsets=[TopicPartition(topic, partition, next_offset)], asynchronous=True)
+        except KafkaException as error:
+            self._log.warning("kafka_commit_refused", error=error.args[0].str())
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Return messages not yet taken, for each assigned partition, from what the client knows without asking."""
+        lags = {}
+        for at in self._consumer.position([TopicPartition(*place) for place in self.assigned]):
+            _, high = self._consumer.get_watermark_offsets(at, cached=True)
+            if high >= 0 and at.offset >= 0:
+                lags[at.topic, at.partition] = max(0, high - at.offset)
+        return lags
+
+    def _message(self, raw: RawMessage) -> Message:
+        _, millis = raw.timestamp()
+        topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
+        if topic is None or partition is None or offset is None:
+            raise IntegrityError("the client handed out a message without a place")
+        broker_time = dt.datetime.fromtimestamp(millis / 1000, dt.UTC)
+        return Message(topic, partition, offset, _bytes(raw.key()), _bytes(raw.value()), broker_time)
+
+    def _passing(self, raw: RawMessage) -> bool:
+        error = raw.error()
+        if error is None:
+            return False
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise IntegrityError(
+                f"{raw.topic()}[{raw.partition()}]: the stored offset is not on the broker ({error.str()}). "
+                "Messages may be missing: compare the topic with the tables before going on"
+            )
+        if error.fatal():
+            raise IntegrityError(f"the Kafka client failed for good: {error.str()}")
+        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+            raise TryLaterError(f"{raw.topic()}: {error.str()}")
+        self._log.warning("kafka_error", error=error.str())
+        return True
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        by_topic: dict[str, list[int]] = {}
+        for place in partitions:
+            by_topic.setdefault(place.topic, []).append(place.partition)
+        for topic, numbers in by_topic.items():
+            stored = self._start_offsets(topic, numbers)
+            for place in partitions:
+                if place.topic == topic:
+                    place.offset = stored.get(place.partition, OFFSET_BEGINNING)
+        self.assigned = {(place.topic, place.partition) for place in partitions}
+        consumer.assign(partitions)
+        if self._paused:
+            consumer.pause(partitions)
+        self._log.info("assigned", partitions=sorted(f"{p.topic}[{p.partition}]@{p.offset}" for p in partitions))
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._log.info("revoked", partitions=sorted(f"{p.topic}[{p.partition}]" for p in partitions))
+        self.assigned = set()
+        self._on_revoked()
+        consumer.unassign()
+
+    def _committed(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
+        if error is not None:
+            self._log.warning("kafka_commit_failed", error=error.str())
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

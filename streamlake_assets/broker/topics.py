@@ -1,0 +1,100 @@
+"""Topics: making them as the contract says, and telling one creation of a topic from the next.
+
+Belongs here: topic settings, identity, watermarks. Stays out: reading and writing messages (``reader``, ``publisher``).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import KafkaError, NewTopic
+
+from streamlake_assets.errors import SettingError, TryLaterError
+from streamlake_assets.market.messages import StreamIdentity
+
+PARTITIONS = 4
+TOPIC_CONFIG = {
+    # the topic keeps everything: all tables can be rebuilt from offset 0
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    # known_from of a version is the broker's time, not what a producer claims
+    "message.timestamp.type": "LogAppendTime",
+}
+_TIMEOUT_S = 10.0
+
+
+def client_config(bootstrap: str) -> dict[str, Any]:
+    """Return what every client of the cluster sets."""
+    # log_level 0: while a broker starts or stops, librdkafka would print a line for each refused connection
+    return {"bootstrap.servers": bootstrap, "log_level": 0, "socket.keepalive.enable": True}
+
+
+def ensure_topics(bootstrap: str, topics: Iterable[str], partitions: int = PARTITIONS) -> list[str]:
+    """Create the topics that do not exist, and return their names.
+
+    Raises:
+        TryLaterError: the cluster does not answer.
+        SettingError: a topic exists with settings that would lose or misdate messages.
+    """
+    admin = AdminClient(client_config(bootstrap))
+    made = []
+    wanted = [
+        NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=dict(TOPIC_CONFIG)) for topic in topics
+    ]
+    for topic, future in admin.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
+        try:
+            future.result()
+            made.append(topic)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise TryLaterError(f"topic {topic} could not be made on {bootstrap}: {error.args[0].str()}") from error
+            _check_config(admin, topic)
+    return made
+
+
+def describe_streams(bootstrap: str, topics: Iterable[str]) -> dict[str, StreamIdentity]:
+    """Return the identity of each topic: the cluster it lives on and the id it was given when it was created.
+
+    Raises:
+        TryLaterError: the cluster does not answer, or a topic does not exist.
+    """
+    admin = AdminClient(client_config(bootstrap))
+    names = list(topics)
+    try:
+        cluster = admin.describe_cluster(request_timeout=_TIMEOUT_S).result()
+        found = admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S)
+        return {name: StreamIdentity(cluster.cluster_id, str(found[name].result().topic_id), name) for name in names}
+    except KafkaException as error:
+        raise TryLaterError(f"topics {', '.join(names)} on {bootstrap}: {error.args[0].str()}") from error
+
+
+def watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Return the first offset held and the next offset to be written, for each partition of a topic.
+
+    Raises:
+        TryLaterError: the cluster does not answer.
+    """
+    consumer = Consumer({**client_config(bootstrap), "group.id": "streamlake-watermarks", "enable.auto.commit": False})
+    try:
+        described = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        return {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
+            for number in sorted(described.partitions)
+        }
+    except KafkaException as error:
+        raise TryLaterError(f"watermarks of {topic} on {bootstrap}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def _check_config(admin: AdminClient, topic: str) -> None:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    held = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result()
+    for name, value in TOPIC_CONFIG.items():
+        if held[name].value != value:
+            raise SettingError(
+                f"topic {topic} has {name}={held[name].value}, it must be {value}: "
+                f"kafka-configs.sh --alter --topic {topic} --add-config {name}={value}"
+            )

@@ -1,0 +1,117 @@
+"""Dagster from inside this process: runs of the project's jobs, ticks of its sensors, results of its checks.
+
+Belongs here: what a demo needs to drive Dagster without a daemon, recorded in the same instance that the web server
+shows. Stays out: assets and checks themselves (``defs``).
+"""
+
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from streamlake_assets.definitions import defs
+from streamlake_assets.defs.jobs import raw_watermark, refresh_needed
+from streamlake_assets.errors import StreamlakeError
+from streamlake_assets.resources import StoreAccess
+from streamlake_assets.settings import Settings
+
+
+class CheckState(NamedTuple):
+    """Latest result of one asset check; ``passed`` is None when it never ran to its end."""
+
+    asset: str
+    name: str
+    passed: bool | None
+    severity: str
+    text: str
+
+
+class DagsterDriver:
+    """Drives the code location against the instance in ``DAGSTER_HOME`` of these settings."""
+
+    def __init__(self, settings: Settings, home: str) -> None:
+        self._definitions = defs()
+        self._instance = dg.DagsterInstance.from_config(home)
+        self._stores = StoreAccess(settings)
+        self._cursors: dict[str, str | None] = {}
+
+    def close(self) -> None:
+        """Close the instance."""
+        self._instance.dispose()
+
+    def run(self, job: str, config: dict[str, Any] | None = None) -> str:
+        """Run a job in this process; return the run's id.
+
+        Raises:
+            StreamlakeError: a step failed; the message names step and cause.
+        """
+        definition = self._definitions.resolve_job_def(job)
+        result = definition.execute_in_process(
+            instance=self._instance,
+            run_config=config or {},
+            resources={"stores": self._stores},
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise StreamlakeError(f"Dagster run {result.run_id} of {job} failed: {_causes(result)}")
+        return result.run_id
+
+    def tick_raw_watermark(self) -> int:
+        """Evaluate the sensor that reports the raw tables, and record what it reports; return the number of events."""
+        result = self._tick("raw_watermark", raw_watermark)
+        if not isinstance(result, dg.SensorResult):
+            return 0
+        for event in result.asset_events:
+            self._instance.report_runless_asset_event(event)
+        return len(result.asset_events)
+
+    def tick_refresh(self) -> list[str]:
+        """Evaluate the refresh sensor and run what it asks for; return the ids of the runs."""
+        result = self._tick("refresh_needed", refresh_needed)
+        if not isinstance(result, dg.SensorResult):
+            return []
+        return [self.run("refresh") for _ in result.run_requests or []]
+
+    def skip_refresh(self) -> None:
+        """Let the refresh sensor take the present offsets as refreshed: a run that was just made has done so."""
+        self._tick("refresh_needed", refresh_needed)
+
+    def checks(self) -> list[CheckState]:
+        """Return the latest result of every check of the code location."""
+        keys = sorted(self._definitions.resolve_asset_graph().asset_check_keys)
+        records = self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        return [_state(key, records.get(key)) for key in keys]
+
+    def materialized(self) -> list[str]:
+        """Return the assets that have been materialised, by key."""
+        keys = self._definitions.resolve_asset_graph().get_all_asset_keys()
+        events = self._instance.get_latest_materialization_events(list(keys))
+        return sorted(key.to_user_string() for key, event in events.items() if event is not None)
+
+    def _tick(self, name: str, sensor: dg.SensorDefinition) -> Any:
+        context = dg.build_sensor_context(
+            instance=self._instance, cursor=self._cursors.get(name), resources={"stores": self._stores}
+        )
+        result = sensor(context)
+        if isinstance(result, dg.SensorResult):
+            self._cursors[name] = result.cursor
+        return result
+
+
+def _state(key: dg.AssetCheckKey, record: Any) -> CheckState:
+    evaluation = None if record is None or record.event is None else record.evaluation
+    asset = key.asset_key.to_user_string()
+    if not isinstance(evaluation, dg.AssetCheckEvaluation):
+        return CheckState(asset, key.name, None, "error", "never ran to its end")
+    return CheckState(
+        asset, key.name, evaluation.passed, evaluation.severity.value.lower(), evaluation.description or ""
+    )
+
+
+def _causes(result: dg.ExecuteInProcessResult) -> str:
+    causes = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            cause = error.cause if error is not None and error.cause is not None else error
+            causes.append(f"{event.step_key}: {cause.message.strip() if cause is not None else 'unknown'}")
+    return "; ".join(causes) or "see the run in Dagster"

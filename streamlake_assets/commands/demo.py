@@ -1,0 +1,271 @@
+"""The demo: the whole chain on real servers and real bars, stage by stage, and its summary read back from the servers.
+
+Belongs here: the order of the stages and the summary. Stays out: what each stage does (the rooms), how the summary
+looks (``summary``), the command line (``cli``).
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from streamlake_assets.broker.publisher import Publisher
+from streamlake_assets.broker.topics import watermarks
+from streamlake_assets.commands import services
+from streamlake_assets.commands.dagster_runs import DagsterDriver
+from streamlake_assets.commands.data import prepare, table_counts
+from streamlake_assets.errors import StreamlakeError
+from streamlake_assets.flows import observations, training
+from streamlake_assets.market import quality
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
+from streamlake_assets.market.targets import Target
+from streamlake_assets.servers.supervisor import Supervisor
+from streamlake_assets.settings import DatabaseRole, Settings
+from streamlake_assets.sidecar.replay import Revealed, SessionReplay, StoredPlaces, publish
+from streamlake_assets.sources import bokeh_sample
+from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
+from streamlake_assets.stores import bar_reader
+from streamlake_assets.stores.documents import SESSIONS, DocumentStore
+from streamlake_assets.stores.model_folder import ModelFolder
+from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets.stores.operations import beat
+
+Say = Callable[[str], None]
+REPLAY_PROCESS = "replay"
+HEARTBEAT_S = 2.0
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What the demo did, read back from the servers; the JSON of ``demo --json``.
+
+    ``skill`` is 1 - SSE / SSE of the baseline, with a 95 % interval; ``seconds`` are by stage.
+    """
+
+    ok: bool
+    bars: int
+    bars_by_interval: dict[str, int]
+    bars_added: int
+    topic_messages: int
+    messages_added: int
+    revisions: int
+    corporate_actions: int
+    dead_letters: int
+    documents: int
+    documents_equal_daily: dict[str, int]
+    models: list[dict[str, Any]]
+    champions: dict[str, str]
+    forecasts: int
+    scored: int
+    signals: int
+    live_skill: dict[str, float | None]
+    checks: dict[str, int]
+    failed_checks: list[str]
+    market_session: str
+    servers: list[dict[str, str]]
+    seconds: dict[str, float]
+
+
+class Demo:
+    """One demo on a running supervisor. ``run`` does all stages; nothing is stopped by it."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, say: Say, speed: float | None) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._say = say
+        self._speed = speed
+        self._seconds: dict[str, float] = {}
+
+    def run(self, once: bool) -> Summary:
+        """Run the stages and return the summary.
+
+        Raises:
+            StreamlakeError: a stage did not hold.
+        """
+        with self._stage("servers", "Starting servers"):
+            servers = [
+                {"name": info.name, "what": info.what, "version": info.version, "address": info.address}
+                for info in self._supervisor.start_servers()
+            ]
+        with self._stage("schema", "Schema, users' rights and topics"):
+            prepare(self._settings)
+        with self._stage("services", "Starting the consumer" if once else "Starting consumer, Panel and Dagster"):
+            specs = services.service_specs(self._settings)
+            self._supervisor.start_all(specs[:1] if once else specs)
+        reader = make_engine(self._settings, DatabaseRole.READER)
+        writer = make_engine(self._settings, DatabaseRole.WRITER)
+        documents = DocumentStore(self._settings)
+        driver = DagsterDriver(self._settings, str(services.dagster_home(self._settings)))
+        try:
+            before = (self._topic_messages(), table_counts(reader)["bars"])
+            plan = self._history(reader)
+            self._learn(driver, plan)
+            self._live(reader, writer, documents, plan)
+            with self._stage("refresh", "Dagster: documents, forecasts, scores, signals, checks"):
+                driver.tick_raw_watermark()
+                # in ``once`` no daemon ticks the sensor: it is asked here, and what it asks for is run
+                driver.tick_refresh() or driver.run("refresh")
+            return self._summary(reader, documents, driver, servers, before)
+        finally:
+            driver.close()
+            documents.close()
+            writer.dispose()
+            reader.dispose()
+
+    def _history(self, reader: sa.Engine) -> ReplayPlan:
+        with self._stage("load", "Reading the sample data"):
+            sample = bokeh_sample.load()
+            plan = plan_replay(sample.bars, sample.actions)
+        stored = StoredPlaces(reader, self._settings.kafka)
+        with self._stage("history_daily", f"History: {len(plan.daily):,} daily bars, {len(plan.actions)} actions"):
+            with Publisher(self._settings.kafka) as publisher:
+                publish(publisher, (*plan.actions, *plan.daily))
+            stored.wait(publisher.places)
+        with self._stage("history_intraday", f"5-minute bars of the last {len(plan.bridged)} of these sessions"):
+            with Publisher(self._settings.kafka) as publisher:
+                publish(publisher, (bar for step in plan.bridged for bar in step.intraday()))
+            stored.wait(publisher.places)
+        return plan
+
+    def _learn(self, driver: DagsterDriver, plan: ReplayPlan) -> None:
+        until = plan.daily[-1].bar_time.date()
+        with self._stage("learn", f"Dagster: documents, training set up to {until}, models, forecasts, checks"):
+            driver.tick_raw_watermark()
+            driver.run("daily", {"ops": {"features__training_set": {"config": {"until": until.isoformat()}}}})
+            # so that the sensor asks only for what comes from here on
+            driver.skip_refresh()
+
+    def _live(self, reader: sa.Engine, writer: sa.Engine, documents: DocumentStore, plan: ReplayPlan) -> None:
+        pace = "without pauses" if self._speed is None else f"at {self._speed:g} sessions/s"
+        with self._stage("live", f"Live: {len(plan.live)} sessions {pace}, forecasts first") as label:
+            models = ModelFolder(self._settings.data_dir / "models")
+            champions = [training.champion_of(models, target).model for target in Target]
+            stored = StoredPlaces(reader, self._settings.kafka)
+            totals = {"issued": 0, "scored": 0, "beat_at": 0.0}
+
+            def revealed(done: Revealed) -> None:
+                totals["issued"] += done.issued
+                totals["scored"] += done.scored
+                if time.monotonic() - totals["beat_at"] > HEARTBEAT_S:
+                    totals["beat_at"] = time.monotonic()
+                    self._beat(writer, "running")
+                    self._say(f"{label}: market {done.session}, {totals['scored']:.0f} forecasts scored")
+
+            self._beat(writer, "running")
+            with Publisher(self._settings.kafka) as publisher:
+                replay = SessionReplay(writer, publisher, stored, champions, documents.series())
+                replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
+            self._beat(writer, "finished")
+
+    def _beat(self, writer: sa.Engine, state: str) -> None:
+        beat(writer, REPLAY_PROCESS, {"state": state, "sessions_per_second": self._speed})
+
+    def _summary(
+        self,
+        reader: sa.Engine,
+        documents: DocumentStore,
+        driver: DagsterDriver,
+        servers: list[dict[str, str]],
+        before: tuple[int, int],
+    ) -> Summary:
+        with self._stage("summary", "Reading everything back"):
+            return read_summary(self._settings, reader, documents, driver, servers, before, self._seconds)
+
+    def _topic_messages(self) -> int:
+        return topic_messages(self._settings.kafka)
+
+    @contextmanager
+    def _stage(self, name: str, title: str) -> Iterator[str]:
+        self._say(f"{title} …")
+        start = time.monotonic()
+        yield title
+        self._seconds[name] = round(time.monotonic() - start, 2)
+        self._say(f"{title}: {self._seconds[name]:.1f} s")
+
+
+def topic_messages(bootstrap: str) -> int:
+    """Return the number of messages the broker holds on both topics."""
+    marks = [mark for topic in (BARS_TOPIC, ACTIONS_TOPIC) for mark in watermarks(bootstrap, topic).values()]
+    return sum(high - low for low, high in marks)
+
+
+def read_summary(
+    settings: Settings,
+    reader: sa.Engine,
+    documents: DocumentStore,
+    driver: DagsterDriver,
+    servers: list[dict[str, str]],
+    before: tuple[int, int],
+    seconds: dict[str, float],
+) -> Summary:
+    """Read the summary back from broker, tables, documents and Dagster.
+
+    Args:
+        settings: of the servers.
+        reader: engine of the reading user.
+        documents: the document store.
+        driver: of the Dagster instance.
+        servers: what runs.
+        before: messages on the topics and rows in ``bars`` before the demo.
+        seconds: by stage; the total is added.
+    """
+    from streamlake_assets.flows.forecasting import live_skill
+    from streamlake_assets.stores import ledger
+
+    counts = table_counts(reader)
+    messages = topic_messages(settings.kafka)
+    with bar_reader.snapshot(reader) as connection:
+        by_interval = bar_reader.bars_by_interval(connection)
+        session: dt.date | None = bar_reader.market_session(connection)
+    verdict = quality.documents_equal_daily(documents.sessions(), observations.daily_bars_by_key(reader))
+    checks = driver.checks()
+    failed = [f"{check.asset}: {check.name}: {check.text}" for check in checks if not check.passed]
+    rows = ledger.rows(reader)
+    report = training.skill_report(ModelFolder(settings.data_dir / "models"))
+    named = ("engine", "target", "name", "version", "skill", "skill_low", "skill_high", "has_skill")
+    return Summary(
+        ok=not failed,
+        bars=counts["bars"],
+        bars_by_interval=by_interval,
+        bars_added=counts["bars"] - before[1],
+        topic_messages=messages,
+        messages_added=messages - before[0],
+        revisions=counts["revisions"],
+        corporate_actions=counts["corporate_actions"],
+        dead_letters=counts["dead_letters"],
+        documents=documents.count(SESSIONS),
+        documents_equal_daily={"compared": verdict.facts["compared"], "different": verdict.facts["different"]},
+        models=[{name: record[name] for name in named} for record in report],
+        champions={target.value: version for target, version in ledger.champions(reader).items()},
+        forecasts=counts["forecasts"],
+        scored=counts["scored"],
+        signals=counts["signals"],
+        live_skill={target.value: live_skill(rows, target) for target in Target},
+        checks={"passed": len(checks) - len(failed), "failed": len(failed)},
+        failed_checks=failed,
+        market_session=str(session),
+        servers=servers,
+        seconds={**seconds, "total": round(sum(seconds.values()), 2)},
+    )
+
+
+def run_demo(
+    settings: Settings, say: Say, once: bool, speed: float | None, on_summary: Callable[[Summary], None]
+) -> bool:
+    """Run the demo under a supervisor; without ``once`` stay up until Ctrl-C. Return whether every stage held.
+
+    Raises:
+        StreamlakeError: a stage did not hold; what was started is stopped.
+    """
+    with Supervisor(settings, say) as supervisor:
+        try:
+            summary = Demo(settings, supervisor, say, speed).run(once)
+        except KeyboardInterrupt:
+            raise StreamlakeError("stopped before the end") from None
+        on_summary(summary)
+        if not once:
+            supervisor.run_forever()
+    return summary.ok

@@ -1,0 +1,117 @@
+"""The processes that run beside the servers: their command lines and how to tell that they are ready.
+
+Belongs here: argv, environment and addresses of consumer, Dagster and Panel. Stays out: starting and watching them
+(``servers.supervisor``).
+"""
+
+import sys
+from pathlib import Path
+
+from streamlake_assets.servers.supervisor import ServiceSpec
+from streamlake_assets.settings import LOOPBACK, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder: the code location and the page are loaded from here."""
+
+
+def consumer(settings: Settings) -> ServiceSpec:
+    """Return the consumer, ready when it is in its group and the database answers."""
+    health = f"http://{LOOPBACK}:{settings.consumer_port}"
+    return ServiceSpec(
+        name="consumer",
+        argv=[sys.executable, "-m", "streamlake_assets.sidecar.consumer"],
+        env=environment(settings),
+        ready_url=f"{health}/readyz",
+        url=f"{health}/metrics",
+    )
+
+
+def dagster_webserver(settings: Settings) -> ServiceSpec:
+    """Return Dagster's web server on loopback."""
+    url = f"http://{LOOPBACK}:{settings.dagster_port}"
+    return ServiceSpec(
+        name="dagster-webserver",
+        argv=[
+            *_module("dagster_webserver"),
+            "--host",
+            LOOPBACK,
+            "--port",
+            str(settings.dagster_port),
+            "--workspace",
+            str(ROOT / "workspace.yaml"),
+        ],
+        env=environment(settings),
+        ready_url=f"{url}/server_info",
+        ready_timeout=120,
+        url=url,
+    )
+
+
+def dagster_daemon(settings: Settings) -> ServiceSpec:
+    """Return Dagster's daemon, which ticks sensors and schedules."""
+    return ServiceSpec(
+        name="dagster-daemon",
+        argv=[
+            str(Path(sys.executable).with_name("dagster-daemon")),
+            "run",
+            "--workspace",
+            str(ROOT / "workspace.yaml"),
+        ],
+        env=environment(settings),
+    )
+
+
+def panel_page(settings: Settings) -> ServiceSpec:
+    """Return the Panel page; only this machine's own addresses may open its websocket."""
+    url = f"http://{LOOPBACK}:{settings.panel_port}"
+    return ServiceSpec(
+        name="panel",
+        argv=[
+            *_module("panel"),
+            "serve",
+            str(ROOT / "panel_app" / "app.py"),
+            "--address",
+            LOOPBACK,
+            "--port",
+            str(settings.panel_port),
+            "--allow-websocket-origin",
+            f"{LOOPBACK}:{settings.panel_port}",
+            "--allow-websocket-origin",
+            f"localhost:{settings.panel_port}",
+            "--liveness",
+        ],
+        env={**environment(settings), "BOKEH_RESOURCES": "server"},
+        ready_url=f"{url}/liveness",
+        ready_timeout=120,
+        url=f"{url}/app",
+    )
+
+
+def service_specs(settings: Settings) -> list[ServiceSpec]:
+    """Return everything that ``up`` runs beside the servers."""
+    return [consumer(settings), panel_page(settings), dagster_webserver(settings), dagster_daemon(settings)]
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Return Dagster's instance folder, made with this project's ``dagster.yaml``.
+
+    The file is written on every start: an instance must not run with the settings of an older version.
+    """
+    home = settings.data_dir / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    return home
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that give a child process exactly these settings, and Dagster its instance."""
+    return {
+        **settings.as_environment(),
+        "DAGSTER_HOME": str(dagster_home(settings)),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]

@@ -1,0 +1,107 @@
+"""Forecasts, scores and signals: the champions speak, the ledger remembers, the truth judges."""
+
+import datetime as dt
+
+import dagster as dg
+
+from streamlake_assets.defs import documents, models, raw
+from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.flows import forecasting, training
+from streamlake_assets.market import quality
+from streamlake_assets.market.quality import Verdict
+from streamlake_assets.market.targets import Target
+from streamlake_assets.resources import StoreAccess
+from streamlake_assets.stores import ledger
+
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), warn_window=dt.timedelta(days=3))
+
+
+@dg.asset(
+    key=["forecasts", "next_session"],
+    deps=[models.sklearn, documents.FEATURE_BUCKETS],
+    group_name="forecasts",
+    kinds={"mysql"},
+    owners=OWNERS,
+    code_version="1",
+    freshness_policy=FRESHNESS,
+    description="The champions' forecasts of the next session, with interval, committed before it is known.",
+)
+def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
+    """Issue what is not in the ledger yet."""
+    champions = [training.champion_of(stores.models, target).model for target in Target]
+    made, issued = forecasting.issue_forecasts(stores.writer, champions, stores.documents.series())
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(made),
+            "new": issued.new,
+            "late": issued.late,
+            "existing": issued.existing,
+            "sessions": sorted({forecast.session.isoformat() for forecast in made}),
+            "champions": {model.target.value: model.version for model in champions},
+        }
+    )
+
+
+@dg.asset_check(asset=next_session, description="The newest forecasts were committed before their session was known")
+def forecasts_are_on_time(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Count late forecasts among the newest session's."""
+    rows = ledger.rows(stores.reader, last=1000)
+    newest = max((row.forecast.session for row in rows), default=None)
+    late = sum(row.late for row in rows if row.forecast.session == newest)
+    facts = {"session": str(newest), "late": late, "limit": 0}
+    return check_result(Verdict(late == 0, f"{late} forecasts for {newest} came too late", facts))
+
+
+@dg.asset(
+    key=["forecasts", "scores"],
+    deps=[next_session, raw.bars],
+    group_name="forecasts",
+    kinds={"mysql"},
+    owners=OWNERS,
+    code_version="1",
+    freshness_policy=FRESHNESS,
+    description="What happened to each forecast that was on time. Rows are never changed.",
+)
+def scores(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
+    """Score what has settled."""
+    scored = forecasting.score_due(stores.writer, stores.documents.series())
+    rows = ledger.rows(stores.reader)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(row.realised is not None for row in rows),
+            "scored_now": scored,
+            "open": sum(row.realised is None and not row.late for row in rows),
+            **{f"live_skill_{target.value}": forecasting.live_skill(rows, target) for target in Target},
+        }
+    )
+
+
+@dg.asset_check(asset=scores, description="About nine of ten outcomes lie inside their 90 % interval")
+def intervals_cover(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Judge the coverage of all scored forecasts."""
+    covered = [row.covered for row in ledger.rows(stores.reader) if row.covered is not None]
+    return check_result(quality.interval_coverage(covered), dg.AssetCheckSeverity.WARN)
+
+
+@dg.asset(
+    key=["signals", "daily"],
+    deps=[next_session],
+    group_name="signals",
+    kinds={"mysql"},
+    owners=OWNERS,
+    code_version="1",
+    freshness_policy=FRESHNESS,
+    description="Buy, Sell or Hold from forecasts of a champion that passed the gate; none without skill. "
+    "Not investment advice.",
+)
+def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
+    """Derive signals from the newest forecasts."""
+    report = forecasting.daily_signals(stores.writer, forecasting.newest_forecasts(stores.reader))
+    return dg.MaterializeResult(metadata={"dagster/row_count": len(report.signals), "reason": report.reason})
+
+
+@dg.asset_check(asset=daily, blocking=True, description="No signal rests on a model without skill")
+def signals_need_skill(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Find signals whose model never passed the gate."""
+    wrong = ledger.signals_without_skill(stores.reader)
+    return check_result(Verdict(wrong == 0, f"{wrong} signals rest on a model without skill", {"wrong": wrong}))

@@ -1,0 +1,119 @@
+"""Jobs, sensors and the schedule: when the assets are made. No asset lives here.
+
+Only the schedule retrains. The refresh sensor keeps documents and forecasts up with the stream: one run at a time, a
+minute apart. The watermark sensor reports the raw tables, which the consumer writes, as materialised.
+"""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+
+from streamlake_assets.defs import documents, features, forecasts, models, raw
+from streamlake_assets.defs.common import plain_metadata
+from streamlake_assets.flows import observations
+from streamlake_assets.flows.observations import Watermark
+from streamlake_assets.resources import StoreAccess
+from streamlake_assets.stores import ledger
+
+DOCUMENTS = dg.AssetSelection.assets(documents.documents)
+SERVING = dg.AssetSelection.assets(forecasts.next_session, forecasts.scores, forecasts.daily)
+LEARNING = dg.AssetSelection.assets(features.training_set, models.sklearn, models.skill)
+WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/corporate_actions", "stream/consumer")
+RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
+RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
+MAX_RUNTIME = {"dagster/max_runtime": "1800"}
+"""Seconds; run monitoring does not see a killed run under the default launcher."""
+
+refresh = dg.define_asset_job(
+    "refresh",
+    selection=DOCUMENTS | SERVING | WATCHED | RAW_CHECKS,
+    tags=MAX_RUNTIME,
+    description="Documents, forecasts by the champions, scores, signals: what follows the stream, without training.",
+)
+daily = dg.define_asset_job(
+    "daily",
+    selection=DOCUMENTS | LEARNING | SERVING | WATCHED | RAW_CHECKS,
+    tags=MAX_RUNTIME,
+    description="Everything, models included: the daily refresh.",
+)
+daily_refresh = dg.ScheduleDefinition(
+    name="daily_refresh",
+    job=daily,
+    cron_schedule="30 18 * * 1-5",
+    execution_timezone="America/New_York",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="After the New York session has settled.",
+)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports the raw tables as materialised, with the offset ranges that came since.",
+)
+def raw_watermark(
+    context: dg.SensorEvaluationContext, stores: dg.ResourceParam[StoreAccess]
+) -> dg.SensorResult | dg.SkipReason:
+    """Compare the stored offsets with those reported last."""
+    before = json.loads(context.cursor) if context.cursor else {}
+    mark = observations.read_watermark(stores.reader)
+    events = list(raw_materializations(before, mark))
+    if not events:
+        return dg.SkipReason("no new messages are stored")
+    return dg.SensorResult(asset_events=events, cursor=json.dumps(mark.next_offsets))
+
+
+@dg.sensor(
+    job=refresh,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for a refresh when messages were stored since the last one and none is in progress.",
+)
+def refresh_needed(
+    context: dg.SensorEvaluationContext, stores: dg.ResourceParam[StoreAccess]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for at most one run at a time."""
+    running = context.instance.get_run_records(
+        dg.RunsFilter(
+            job_name=refresh.name,
+            statuses=[
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+            ],
+        ),
+        limit=1,
+    )
+    if running:
+        return dg.SkipReason("a refresh is in progress")
+    mark = observations.read_watermark(stores.reader)
+    if not mark.next_offsets:
+        return dg.SkipReason("no message is stored yet")
+    key = json.dumps(mark.next_offsets, sort_keys=True)
+    if key == context.cursor:
+        return dg.SkipReason("no new messages are stored")
+    if ledger.champions(stores.reader):
+        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=key)
+    # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule
+    request = dg.RunRequest(asset_selection=[documents.SESSION_BARS, documents.FEATURE_BUCKETS])
+    return dg.SensorResult(run_requests=[request], cursor=key)
+
+
+def raw_materializations(before: dict[str, int], mark: Watermark) -> Iterator[dg.AssetMaterialization]:
+    """Yield one materialisation for each raw table when offsets moved since ``before``."""
+    ranges = observations.offset_ranges(before, mark.next_offsets)
+    if not ranges:
+        return
+    for spec in RAW:
+        yield dg.AssetMaterialization(
+            asset_key=spec.key,
+            metadata=plain_metadata(
+                {
+                    "dagster/row_count": mark.rows[spec.key.path[-1]],
+                    "offset_ranges": ranges,
+                    "market_session": str(mark.market_session),
+                }
+            ),
+        )

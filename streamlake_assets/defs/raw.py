@@ -1,0 +1,80 @@
+"""The raw tables as Dagster sees them: written by the consumer, reported by the watermark sensor, checked here."""
+
+import dagster as dg
+
+from streamlake_assets.defs import stream
+from streamlake_assets.defs.common import NO_POLICY, OWNERS, check_result
+from streamlake_assets.flows import observations
+from streamlake_assets.market import quality
+from streamlake_assets.market.quality import Verdict
+from streamlake_assets.resources import StoreAccess
+from streamlake_assets.stores import schema
+
+GROUP = "raw"
+
+
+def table_schema(name: str) -> dg.TableSchema:
+    """Return a table's columns as Dagster shows them, from the one schema source."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                str(column.type),
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
+            )
+            for column in observations.RAW_TABLES[name].columns
+        ]
+    )
+
+
+def _raw(name: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        ["raw", name],
+        deps=[stream.consumer],
+        group_name=GROUP,
+        kinds={"mysql", "table"},
+        owners=OWNERS,
+        description=description,
+        metadata={
+            "dagster/column_schema": table_schema(name),
+            "dagster/table_name": f"streamlake.{observations.RAW_TABLES[name].name}",
+            "freshness": NO_POLICY,
+        },
+    )
+
+
+bars = _raw("bars", schema.bars.comment or "")
+instruments = _raw("instruments", schema.instruments.comment or "")
+corporate_actions = _raw("corporate_actions", schema.corporate_actions.comment or "")
+dead_letters = _raw("dead_letters", schema.dead_letters.comment or "")
+
+
+@dg.asset_check(asset=bars.key, description="Every bar keeps the rules of the contract: high largest, low smallest")
+def bars_keep_the_contract(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Count bars that break a rule, in case a CHECK was switched off."""
+    found = observations.constraint_violations(stores.reader)
+    wrong = found["price_order"] + found["negative_volume"]
+    return check_result(Verdict(wrong == 0, f"{wrong} bars break the contract", {**found, "limit": 0}))
+
+
+@dg.asset_check(asset=corporate_actions.key, description="Every factor is above zero")
+def factors_are_positive(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Count factors that cannot be."""
+    wrong = observations.constraint_violations(stores.reader)["factor"]
+    return check_result(Verdict(wrong == 0, f"{wrong} factors are not above zero", {"wrong": wrong, "limit": 0}))
+
+
+@dg.asset_check(asset=instruments.key, description="Every instrument has bars, and every bar's instrument is known")
+def instruments_have_bars(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Find instruments without a bar."""
+    silent = observations.instruments_without_bars(stores.reader)
+    verdict = Verdict(not silent, f"{len(silent)} instruments have no bar", {"silent": silent, "limit": 0})
+    return check_result(verdict, dg.AssetCheckSeverity.WARN)
+
+
+@dg.asset_check(asset=dead_letters.key, description="Few messages break the contract")
+def dead_letters_are_few(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Judge the share of dead letters among all messages."""
+    totals = observations.batch_totals(stores.reader)
+    return check_result(quality.dead_letter_rate(totals.messages, totals.dead))

@@ -1,0 +1,166 @@
+"""MySQL to documents: session documents and feature buckets, made again only where bars changed.
+
+Belongs here: what to make again and from which rows. Stays out: the sums (``market.session_documents``), SQL and the
+document protocol (``stores``). Safe to run at any time, by anyone, twice: documents are replaced whole, and the record
+of what they were made from is written last.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from streamlake_assets.market.contract import BARS_TOPIC
+from streamlake_assets.market.series import SessionSeries, ordinal
+from streamlake_assets.market.session_documents import SessionBar, SessionDocument, session_document
+from streamlake_assets.market.types import AssetClass, Instrument, Interval
+from streamlake_assets.stores import bar_reader
+from streamlake_assets.stores.bar_reader import KnownInstrument, StreamEnd, Touch
+from streamlake_assets.stores.documents import DocumentStore
+
+
+class Refreshed(NamedTuple):
+    """What a refresh did: months touched, documents and buckets written, and the offsets now reflected."""
+
+    months: int
+    sessions: int
+    buckets: int
+    next_offsets: dict[str, int]
+
+
+def refresh_documents(engine: sa.Engine, documents: DocumentStore, now: dt.datetime, full: bool = False) -> Refreshed:
+    """Bring the documents up to what is stored.
+
+    Args:
+        engine: of a user that may read the raw tables.
+        documents: where they go.
+        now: written as the time of the refresh.
+        full: make every document again; the result is the same to the byte.
+
+    Raises:
+        TryLaterError: a store is not available.
+    """
+    state = None if full else documents.state()
+    cursor: dict[str, int] = state["touch_cursor"] if state else {}
+    with bar_reader.snapshot(engine) as connection:
+        ends = bar_reader.stream_ends(connection)
+        touches = bar_reader.touches_since(connection, cursor)
+        known = bar_reader.instruments(connection)
+        intervals = {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
+        sessions = 0
+        years: dict[Instrument, set[int]] = defaultdict(set)
+        for of, first, last in _ranges(_with_the_open_session(connection, touches), known):
+            last_session = bar_reader.last_settled_session(connection, of.id)
+            made = list(
+                _documents(of, bar_reader.settled_bars(connection, of.id, first, last), intervals, last_session)
+            )
+            sessions += documents.put_sessions(made)
+            years[of.instrument].update(range(first.year, last.year + 1))
+        factors = {of.instrument: bar_reader.factors(connection, of.id) for of in known.values()}
+    classes = {of.instrument: of.asset_class for of in known.values()}
+    buckets = sum(
+        documents.put_buckets(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
+        for instrument, wanted in sorted(years.items())
+    )
+    documents.put_state(_state(ends, now))
+    return Refreshed(len(touches), sessions, buckets, _offsets(ends))
+
+
+def _with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:
+    """Add the month before each touched one: its last session becomes complete when the next one begins."""
+    previous = {Touch(touch.instrument_id, (touch.month - dt.timedelta(days=1)).replace(day=1)) for touch in touches}
+    return touches | previous
+
+
+def _ranges(
+    touches: Iterable[Touch], known: dict[int, KnownInstrument]
+) -> Iterator[tuple[KnownInstrument, dt.date, dt.date]]:
+    """Join touched months that follow each other: one read for a whole history, not one for each month."""
+    months: dict[int, list[dt.date]] = defaultdict(list)
+    for touch in sorted(touches):
+        months[touch.instrument_id].append(touch.month)
+    for instrument_id, starts in months.items():
+        first = starts[0]
+        for month, following in zip(starts, [*starts[1:], None], strict=True):
+            end = _next_month(month)
+            if following != end:
+                yield known[instrument_id], first, end - dt.timedelta(days=1)
+                if following is not None:
+                    first = following
+
+
+def _next_month(month: dt.date) -> dt.date:
+    return (month.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+
+
+def _documents(
+    of: KnownInstrument,
+    bars: Iterable[tuple[dt.date, int, SessionBar]],
+    intervals: dict[int, Interval],
+    last_session: dt.date | None,
+) -> Iterator[SessionDocument]:
+    grouped: dict[dt.date, dict[Interval, list[SessionBar]]] = defaultdict(lambda: defaultdict(list))
+    for session, interval_id, bar in bars:
+        grouped[session][intervals[interval_id]].append(bar)
+    for session, by_interval in sorted(grouped.items()):
+        finest = min(by_interval, key=lambda interval: interval.seconds)
+        # settled for the day, or the next session has begun
+        complete = Interval.D1 in by_interval or (last_session is not None and session < last_session)
+        yield session_document(of.instrument, session, finest, by_interval[finest], complete)
+
+
+def _buckets(
+    instrument: Instrument,
+    asset_class: AssetClass,
+    years: set[int],
+    documents: DocumentStore,
+    factors: dict[dt.date, Decimal],
+) -> Iterator[tuple[int, SessionSeries]]:
+    for year in sorted(years):
+        found = documents.sessions(instrument, dt.date(year, 1, 1), dt.date(year, 12, 31))
+        complete = [document for document in found if document.complete]
+        if complete:
+            yield year, _series(instrument, asset_class, complete, factors)
+
+
+def _series(
+    instrument: Instrument, asset_class: AssetClass, found: list[SessionDocument], factors: dict[dt.date, Decimal]
+) -> SessionSeries:
+    def column(values: Iterable[Any]) -> Any:
+        return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+    return SessionSeries(
+        symbol=instrument.symbol,
+        exchange=instrument.exchange,
+        asset_class=asset_class,
+        sessions=np.array([ordinal(document.session) for document in found], dtype=np.int64),
+        open=column(document.open for document in found),
+        high=column(document.high for document in found),
+        low=column(document.low for document in found),
+        close=column(document.close for document in found),
+        volume=column(document.volume for document in found),
+        factor=column(factors.get(document.session, Decimal(1)) for document in found),
+    )
+
+
+def _offsets(ends: Iterable[StreamEnd]) -> dict[str, int]:
+    """Next offset by ``topic:partition`` of the newest stream of each topic."""
+    newest: dict[str, int] = {}
+    for end in ends:
+        newest[end.topic] = max(end.stream_id, newest.get(end.topic, 0))
+    return {f"{e.topic}:{e.partition}": e.next_offset for e in ends if newest[e.topic] == e.stream_id}
+
+
+def _state(ends: list[StreamEnd], now: dt.datetime) -> dict[str, Any]:
+    bars = [end for end in ends if end.topic == BARS_TOPIC]
+    return {
+        "next_offsets": _offsets(ends),
+        "touch_cursor": {f"{end.stream_id}:{end.partition}": end.next_offset for end in ends},
+        "cluster_id": bars[-1].cluster_id if bars else None,
+        "topic_id": bars[-1].topic_id if bars else None,
+        "refreshed_at": now,
+    }

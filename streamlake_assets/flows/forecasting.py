@@ -1,0 +1,90 @@
+"""Champions to the ledger: forecasts of the next session, scores of settled ones, signals.
+
+Belongs here: the joins between champions, series, calendar and ledger; the same functions serve the Dagster assets and
+the replay that waits for a session's forecasts before it reveals it. Stays out: how a forecast is made or judged
+(``market.forecasts``), how it is stored (``stores.ledger``).
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from streamlake_assets.errors import UsageError
+from streamlake_assets.learning.serve import ServingModel, forecast_next
+from streamlake_assets.market import calendars
+from streamlake_assets.market.forecasts import Forecast, realised, score
+from streamlake_assets.market.series import SessionSeries
+from streamlake_assets.market.signals import SignalReport, signals_from
+from streamlake_assets.market.targets import Target
+from streamlake_assets.market.types import Instrument
+from streamlake_assets.stores import ledger
+
+
+def next_session(series: SessionSeries) -> dt.date:
+    """Return the session that follows the newest settled one, by the exchange's calendar."""
+    return calendars.next_session(series.exchange, series.asset_class, series.last_session)
+
+
+def issue_forecasts(
+    engine: sa.Engine, models: Sequence[ServingModel], series: Sequence[SessionSeries]
+) -> tuple[list[Forecast], ledger.Issued]:
+    """Forecast the next session of every instrument with enough history and commit it to the ledger.
+
+    Raises:
+        UsageError: a series cannot be forecast for another reason than a short history.
+        TryLaterError: the database is not available.
+    """
+    made = forecast_next(models, series, next_session)
+    return made, ledger.issue(engine, made)
+
+
+def score_due(engine: sa.Engine, series: Sequence[SessionSeries]) -> int:
+    """Score every forecast on time whose session has settled and is in the series; return how many.
+
+    Raises:
+        TryLaterError: the database is not available.
+    """
+    by_instrument = {Instrument(one.symbol, one.exchange): one for one in series}
+    scores = []
+    for waiting in ledger.due(engine):
+        forecast = waiting.forecast
+        known = by_instrument.get(Instrument(forecast.symbol, forecast.exchange))
+        # the table may be ahead of the series: the next refresh brings the session
+        if known is not None and len(known) and known.last_session >= forecast.session:
+            value = realised(known, forecast.target, forecast.session)
+            scores.append((waiting.id, score(forecast, value)))
+    return ledger.put_scores(engine, scores)
+
+
+def daily_signals(engine: sa.Engine, forecasts: Sequence[Forecast]) -> SignalReport:
+    """Derive signals from the newest forecasts and write them; none when there is no skill.
+
+    Raises:
+        UsageError: there are no forecasts to speak of.
+    """
+    if not forecasts:
+        raise UsageError("no forecasts: train a model and issue forecasts first")
+    report = signals_from(forecasts)
+    ledger.put_signals(engine, report.signals, report.reason)
+    return report
+
+
+def newest_forecasts(engine: sa.Engine) -> list[Forecast]:
+    """Return each instrument's forecasts of its newest session that is not scored and not late."""
+    open_rows = [row for row in ledger.rows(engine, last=2000) if row.realised is None and not row.late]
+    newest: dict[tuple[str, str], dt.date] = {}
+    for row in open_rows:
+        key = (row.forecast.symbol, row.forecast.exchange)
+        newest[key] = max(row.forecast.session, newest.get(key, row.forecast.session))
+    return [
+        row.forecast for row in open_rows if newest[row.forecast.symbol, row.forecast.exchange] == row.forecast.session
+    ]
+
+
+def live_skill(rows: Sequence[ledger.LedgerRow], target: Target) -> float | None:
+    """Return 1 - SSE / SSE of the baseline over the scored forecasts of a target; None before there are any."""
+    scored = [row for row in rows if row.forecast.target is target and row.realised is not None]
+    baseline = sum((row.realised - row.forecast.baseline) ** 2 for row in scored if row.realised is not None)
+    model = sum((row.realised - row.forecast.point) ** 2 for row in scored if row.realised is not None)
+    return 1 - model / baseline if baseline else None

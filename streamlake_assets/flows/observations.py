@@ -1,0 +1,128 @@
+"""What the raw tables and the stream look like from outside: what Dagster reports of things it does not make.
+
+Belongs here: reading counts, offset ranges, lag and heartbeats. Stays out: reporting them (``defs``).
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from streamlake_assets.broker.topics import describe_streams, watermarks
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
+from streamlake_assets.stores import bar_reader, schema
+from streamlake_assets.stores.operations import heartbeats
+
+RAW_TABLES: Mapping[str, sa.Table] = {
+    "bars": schema.bars,
+    "instruments": schema.instruments,
+    "corporate_actions": schema.corporate_actions,
+    "dead_letters": schema.dead_letters,
+}
+
+
+class Watermark(NamedTuple):
+    """How far the streams are in the tables, and how many rows each table holds."""
+
+    next_offsets: dict[str, int]
+    rows: dict[str, int]
+    market_session: dt.date | None
+
+
+class RowCounts(NamedTuple):
+    """Totals of the batch records."""
+
+    messages: int
+    new: int
+    changed: int
+    same: int
+    older: int
+    dead: int
+
+
+def read_watermark(engine: sa.Engine) -> Watermark:
+    """Read offsets and row counts in one consistent view.
+
+    Raises:
+        TryLaterError: the database is not available.
+    """
+    with bar_reader.snapshot(engine) as connection:
+        ends = bar_reader.stream_ends(connection)
+        rows = {name: bar_reader.count(connection, table) for name, table in RAW_TABLES.items()}
+        session = bar_reader.market_session(connection)
+    return Watermark({f"{end.topic}:{end.stream_id}:{end.partition}": end.next_offset for end in ends}, rows, session)
+
+
+def offset_ranges(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, str]:
+    """Return the range of offsets that came since, for each partition that moved: ``first..last``."""
+    return {
+        place: f"{before.get(place, 0)}..{offset - 1}"
+        for place, offset in sorted(after.items())
+        if offset > before.get(place, 0)
+    }
+
+
+def batch_totals(engine: sa.Engine) -> RowCounts:
+    """Return what became of all messages, from the batch records."""
+    b = schema.ingest_batches
+    with bar_reader.snapshot(engine) as connection:
+        sums = (sa.func.coalesce(sa.func.sum(b.c[name]), 0) for name in RowCounts._fields)
+        return RowCounts(*map(int, connection.execute(sa.select(*sums)).one()))
+
+
+def lag(engine: sa.Engine, bootstrap: str) -> dict[str, int]:
+    """Return messages on the topics that are not in the tables yet, by ``topic:partition``.
+
+    Raises:
+        TryLaterError: a server does not answer.
+    """
+    with bar_reader.snapshot(engine) as connection:
+        ends = bar_reader.stream_ends(connection)
+    streams = describe_streams(bootstrap, (BARS_TOPIC, ACTIONS_TOPIC))
+    stored = {
+        (end.topic, end.partition): end.next_offset for end in ends if end.topic_id == streams[end.topic].topic_id
+    }
+    return {
+        f"{topic}:{partition}": high - stored.get((topic, partition), low)
+        for topic in streams
+        for partition, (low, high) in watermarks(bootstrap, topic).items()
+    }
+
+
+def heartbeat_age_s(engine: sa.Engine, process: str, now: dt.datetime) -> tuple[float | None, dict[str, Any]]:
+    """Return seconds since the last sign of life of a process, and what it said; None when there was none."""
+    found = heartbeats(engine).get(process)
+    return (None, {}) if found is None else ((now - found[0]).total_seconds(), found[1])
+
+
+def constraint_violations(engine: sa.Engine) -> dict[str, int]:
+    """Count rows that break the contract's rules, for the day somebody switches a CHECK off."""
+    b, a = schema.bars, schema.corporate_actions
+    wrong = sa.or_(
+        b.c.high < b.c.low, b.c.high < b.c.open, b.c.high < b.c.close, b.c.low > b.c.open, b.c.low > b.c.close
+    )
+    with bar_reader.snapshot(engine) as connection:
+        return {
+            "price_order": int(connection.execute(sa.select(sa.func.count()).where(wrong)).scalar_one()),
+            "negative_volume": int(connection.execute(sa.select(sa.func.count()).where(b.c.volume < 0)).scalar_one()),
+            "factor": int(connection.execute(sa.select(sa.func.count()).where(a.c.factor <= 0)).scalar_one()),
+        }
+
+
+def instruments_without_bars(engine: sa.Engine) -> list[str]:
+    """Return the symbols of instruments that have no bar in force."""
+    b, i = schema.bars, schema.instruments
+    has_bar = sa.select(b.c.instrument_id).where(b.c.instrument_id == i.c.id).exists()
+    with bar_reader.snapshot(engine) as connection:
+        return list(connection.execute(sa.select(i.c.symbol).where(sa.not_(has_bar)).order_by(i.c.symbol)).scalars())
+
+
+def daily_bars_by_key(engine: sa.Engine) -> dict[str, dict[str, Any]]:
+    """Return all settled daily bars by the key of their session document."""
+    with bar_reader.snapshot(engine) as connection:
+        return {
+            f"{of.instrument}|{session.isoformat()}": bar
+            for of in bar_reader.instruments(connection).values()
+            for session, bar in bar_reader.daily_bars(connection, of.id).items()
+        }

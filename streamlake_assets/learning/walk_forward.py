@@ -1,0 +1,92 @@
+"""Walk-forward of a spec: out-of-fold forecasts, skill with its interval, the conformal quantile.
+
+Belongs here: running an engine over the folds. Stays out: the folds and the scores themselves (``market.skill``), which
+every engine shares.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamlake_assets.errors import UsageError
+from streamlake_assets.learning.engines import Engine
+from streamlake_assets.learning.spec import ModelSpec
+from streamlake_assets.market.forecasts import COVERAGE
+from streamlake_assets.market.frames import TrainingFrame
+from streamlake_assets.market.series import FloatArray, IntArray
+from streamlake_assets.market.skill import Fold, Skill, conformal_quantile, measure_skill, walk_forward_folds
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Forecasts that no row took part in: ``rows`` index the frame, ``forecast`` is in the target's own unit."""
+
+    rows: IntArray
+    forecast: FloatArray
+    folds: int
+    skill: Skill
+    quantile: float
+
+
+def folds_of(spec: ModelSpec, frame: TrainingFrame) -> list[Fold]:
+    """Return the folds of a spec's plan; none when the frame has too few dates.
+
+    Version 0 fits nothing, so every row is out of its sample: with too few dates it is judged on all of them at once.
+    """
+    plan = spec.plan
+    folds = list(
+        walk_forward_folds(
+            frame.sessions,
+            frame.target_sessions,
+            first_train=plan.first_train,
+            step=plan.step,
+            embargo=plan.embargo,
+        )
+    )
+    if not folds and spec.is_version_zero:
+        return [Fold(train=np.empty(0, dtype=np.int64), test=np.arange(len(frame), dtype=np.int64))]
+    return folds
+
+
+def too_few_dates(spec: ModelSpec, frame: TrainingFrame) -> str:
+    """Return why a spec cannot be judged on a frame; an empty text when it can."""
+    if folds_of(spec, frame):
+        return ""
+    dates = len(np.unique(frame.sessions))
+    return f"spec {spec.name}: {dates} dates with complete rows; judging it needs more than {spec.plan.first_train}"
+
+
+def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOfFold:
+    """Fit on the past and predict the next dates, fold by fold; version 0 goes through the same folds.
+
+    Raises:
+        UsageError: too few dates, or a hyper-parameter the engine refuses.
+    """
+    target = spec.target
+    x, scale = frame.columns(spec.features), frame.scale[target]
+    units = frame.y[target] / scale
+    forecast = np.full(len(frame), np.nan)
+    folds = folds_of(spec, frame)
+    if not folds:
+        raise UsageError(too_few_dates(spec, frame))
+    for fold in folds:
+        model = engine.fit(spec, x[fold.train], units[fold.train])
+        forecast[fold.test] = model.predict(x[fold.test]) * scale[fold.test]
+    if not target.has_direction:
+        forecast = np.maximum(forecast, 0.0)  # as market.targets: what is issued is what is judged; NaN stays NaN
+    rows = np.sort(np.concatenate([fold.test for fold in folds]))
+    truth, made = frame.y[target][rows], forecast[rows]
+    return OutOfFold(
+        rows=rows,
+        forecast=made,
+        folds=len(folds),
+        skill=measure_skill(
+            frame.sessions[rows],
+            truth,
+            made,
+            frame.baseline[target][rows],
+            directional=target.has_direction,
+            seed=spec.seed,
+        ),
+        quantile=conformal_quantile((truth - made) / scale[rows], COVERAGE),
+    )

@@ -1,0 +1,403 @@
+"""The topic contract: what a message may look like, and the one way from bytes to a bar and back.
+
+Belongs here: wire types (the JSON Schema is generated from them), limits, decoding with reason codes, encoding.
+Stays out: Kafka itself (``broker``), which version of a bar wins (``versions``).
+
+Version 1 is the contract of the topics ``finance-data`` and ``corporate-actions``; version 0 is the older flat message
+(``ticker``, ``timestamp`` in epoch milliseconds) and stands for a settled daily stock bar. Unknown fields are ignored,
+an unknown ``v`` is refused. Every refusal is a ``BadRecordError`` with one of the codes in ``Reason``.
+"""
+
+import datetime as dt
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from streamlake_assets.errors import BadRecordError
+from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
+from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval, Status
+
+BARS_TOPIC: Final = "finance-data"
+ACTIONS_TOPIC: Final = "corporate-actions"
+
+MAX_BYTES: Final = 65_536
+"""Longest message value; a bar is about 300 bytes."""
+MAX_LEAD: Final = dt.timedelta(seconds=60)
+"""How far ``event_time`` may lie after the broker's time (never the wall clock: a rebuild must judge alike)."""
+MAX_DIGITS: Final = 15
+"""Significant digits: what a double carries without loss, so that every reader sees the same number."""
+MAX_DECIMALS: Final = 10
+PRICE_LIMIT: Final = Decimal(10) ** 10
+"""Exclusive bound of a price's size: DECIMAL(20,10) holds ten digits before the point."""
+VOLUME_LIMIT: Final = Decimal(10) ** 18
+_EARLIEST: Final = dt.datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST: Final = dt.datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class Reason(StrEnum):
+    """Why a message is a dead letter; stable codes that users filter by."""
+
+    NULL_VALUE = "null_value"
+    TOO_LARGE = "too_large"
+    BAD_JSON = "bad_json"
+    BAD_FIELD = "bad_field"
+    UNKNOWN_VERSION = "unknown_version"
+    BAD_SYMBOL = "bad_symbol"
+    KEY_MISMATCH = "key_mismatch"
+    BAD_PRICE = "bad_price"
+    PRICE_ORDER = "price_order"
+    BAD_VOLUME = "bad_volume"
+    BAD_TIME = "bad_time"
+    EVENT_TIME_AHEAD = "event_time_ahead"
+    BAD_FACTOR = "bad_factor"
+
+
+# \Z and not $: in this engine $ would let a trailing newline through. ASCII only: look-alike letters are refused.
+SYMBOL_PATTERN: Final = r"^[A-Z0-9][A-Z0-9.\-]{0,15}\Z"
+Symbol = Annotated[str, Meta(pattern=SYMBOL_PATTERN, description="Ticker symbol, ASCII capitals")]
+Mic = Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}\Z", description="ISO 10383 market identifier code")]
+Source = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}\Z", description="Provider or data set")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3,8}\Z", description="ISO 4217 code, or a coin's ticker")]
+Time = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339, UTC")]
+Label = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class WireBar(msgspec.Struct, kw_only=True, frozen=True):
+    """A bar on the wire, version 1. Shape only: the exact numbers are read a second time as decimals."""
+
+    v: Annotated[int, Meta(ge=1, le=1)]
+    symbol: Symbol
+    exchange: Mic = "XXXX"
+    asset_class: AssetClass
+    interval: Interval
+    bar_time: Time
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    vwap: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    trades: Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType = UNSET
+    source: Source
+    synthetic: bool = False
+    status: Status
+    event_time: Time
+    as_of: Time | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    sector: Label | UnsetType = UNSET
+    name: Label | UnsetType = UNSET
+
+
+class WireAction(msgspec.Struct, kw_only=True, frozen=True):
+    """A corporate action on the wire, version 1."""
+
+    v: Annotated[int, Meta(ge=1, le=1)]
+    symbol: Symbol
+    exchange: Mic = "XXXX"
+    kind: ActionKind
+    ex_date: dt.date
+    factor: Annotated[float, Meta(gt=0)]
+    source: Source
+    event_time: Time
+    as_of: Time | UnsetType = UNSET
+
+
+class WireBarV0(msgspec.Struct, kw_only=True, frozen=True):
+    """A bar on the wire, version 0: a settled daily stock bar without an exchange."""
+
+    ticker: Symbol
+    timestamp: Annotated[int, Meta(ge=0, le=7_258_118_400_000, description="Epoch milliseconds of the session")]
+    volume: Annotated[float, Meta(ge=0)]
+    close: float
+    open: float
+    high: float
+    low: float
+
+
+class _Prices(msgspec.Struct):
+    """The numbers of a bar, exact. Read only after the shape was accepted: this type alone would take strings."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal | None = None
+    vwap: Decimal | None = None
+
+
+class _Factor(msgspec.Struct):
+    factor: Decimal
+
+
+class _Version(msgspec.Struct):
+    v: Any = 0
+
+
+_BAR = msgspec.json.Decoder(WireBar)
+_BAR_V0 = msgspec.json.Decoder(WireBarV0)
+_ACTION = msgspec.json.Decoder(WireAction)
+_PRICES = msgspec.json.Decoder(_Prices)
+_FACTOR = msgspec.json.Decoder(_Factor)
+_VERSION = msgspec.json.Decoder(_Version)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_SYMBOL = re.compile(SYMBOL_PATTERN)
+
+
+def decode_bar(value: bytes | None, key: bytes | None, broker_time: dt.datetime) -> Bar:
+    """Turn one message of ``finance-data`` into a bar.
+
+    Args:
+        value: the message's value.
+        key: the message's key; must be the symbol.
+        broker_time: the message's LogAppendTime, aware.
+
+    Raises:
+        BadRecordError: with the code of the first rule that is broken.
+    """
+    data = _present(value)
+    try:
+        wire = _BAR.decode(data)
+    except msgspec.ValidationError as error:
+        if _version_of(data) == 0:
+            return _from_v0(data, key, broker_time)
+        raise _refusal(error, data) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecordError(Reason.BAD_JSON, str(error)) from None
+    exact = _PRICES.decode(data)
+    bar = Bar(
+        symbol=wire.symbol,
+        exchange=wire.exchange,
+        asset_class=wire.asset_class,
+        interval=wire.interval,
+        bar_time=_utc(wire.bar_time, "bar_time"),
+        open=exact.open,
+        high=exact.high,
+        low=exact.low,
+        close=exact.close,
+        volume=exact.volume,
+        vwap=exact.vwap,
+        trades=None if wire.trades is UNSET else wire.trades,
+        source=wire.source,
+        synthetic=wire.synthetic,
+        status=wire.status,
+        event_time=_utc(wire.event_time, "event_time"),
+        as_of=_utc(wire.bar_time if wire.as_of is UNSET else wire.as_of, "as_of"),
+        currency=None if wire.currency is UNSET else wire.currency,
+        sector=None if wire.sector is UNSET else wire.sector,
+        name=None if wire.name is UNSET else wire.name,
+    )
+    _check_envelope(bar.symbol, key, bar.event_time, broker_time)
+    validate_bar(bar)
+    return bar
+
+
+def decode_action(value: bytes | None, key: bytes | None, broker_time: dt.datetime) -> CorporateAction:
+    """Turn one message of ``corporate-actions`` into a corporate action.
+
+    Raises:
+        BadRecordError: with the code of the first rule that is broken.
+    """
+    data = _present(value)
+    try:
+        wire = _ACTION.decode(data)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, data) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRecordError(Reason.BAD_JSON, str(error)) from None
+    ex_midnight = daily_bar_time(_year_in_range(wire.ex_date), wire.exchange)
+    action = CorporateAction(
+        symbol=wire.symbol,
+        exchange=wire.exchange,
+        kind=wire.kind,
+        ex_date=wire.ex_date,
+        factor=_FACTOR.decode(data).factor,
+        source=wire.source,
+        event_time=_utc(wire.event_time, "event_time"),
+        as_of=_utc(ex_midnight if wire.as_of is UNSET else wire.as_of, "as_of"),
+    )
+    _check_envelope(action.symbol, key, action.event_time, broker_time)
+    validate_action(action)
+    return action
+
+
+def validate_bar(bar: Bar) -> None:
+    """Check the rules that a bar keeps whatever it came from.
+
+    Raises:
+        BadRecordError: symbol, price, price order, volume or time breaks the contract.
+    """
+    if not _SYMBOL.match(bar.symbol):
+        raise BadRecordError(Reason.BAD_SYMBOL, f"symbol {bar.symbol!r} does not match {SYMBOL_PATTERN}")
+    for field in ("open", "high", "low", "close"):
+        value = getattr(bar, field)
+        _check_number(value, field, Reason.BAD_PRICE, PRICE_LIMIT)
+        if value <= 0 and bar.asset_class is not AssetClass.COMMODITY:
+            raise BadRecordError(Reason.BAD_PRICE, f"{field} {value} is not above zero")
+    if not (bar.low <= bar.open <= bar.high and bar.low <= bar.close <= bar.high):
+        raise BadRecordError(
+            Reason.PRICE_ORDER,
+            f"open {bar.open}, high {bar.high}, low {bar.low}, close {bar.close}: high must be largest, low smallest",
+        )
+    if bar.volume is not None:
+        if bar.asset_class in (AssetClass.INDEX, AssetClass.FX):
+            raise BadRecordError(Reason.BAD_VOLUME, f"a bar of class {bar.asset_class} has no volume")
+        _check_number(bar.volume, "volume", Reason.BAD_VOLUME, VOLUME_LIMIT)
+        if bar.volume < 0:
+            raise BadRecordError(Reason.BAD_VOLUME, f"volume {bar.volume} is negative")
+    if bar.vwap is not None:
+        _check_number(bar.vwap, "vwap", Reason.BAD_PRICE, PRICE_LIMIT)
+        if bar.vwap < 0:
+            raise BadRecordError(Reason.BAD_PRICE, f"vwap {bar.vwap} is negative")
+    if bar.interval is Interval.D1:
+        midnight = daily_bar_time(session_date(bar.bar_time, bar.exchange), bar.exchange)
+        if bar.bar_time != midnight:
+            raise BadRecordError(
+                Reason.BAD_TIME, f"a daily bar starts at local midnight of its session, {midnight.isoformat()}"
+            )
+
+
+def validate_action(action: CorporateAction) -> None:
+    """Check the rules that a corporate action keeps whatever it came from.
+
+    Raises:
+        BadRecordError: symbol or factor breaks the contract.
+    """
+    if not _SYMBOL.match(action.symbol):
+        raise BadRecordError(Reason.BAD_SYMBOL, f"symbol {action.symbol!r} does not match {SYMBOL_PATTERN}")
+    _check_number(action.factor, "factor", Reason.BAD_FACTOR, PRICE_LIMIT)
+    if action.factor <= 0:
+        raise BadRecordError(Reason.BAD_FACTOR, f"factor {action.factor} is not above zero")
+
+
+def encode_bar(bar: Bar, event_time: dt.datetime) -> bytes:
+    """Return a bar as a version 1 message put on the wire at ``event_time``; absent values are left out."""
+    fields: dict[str, Any] = {"v": 1, **{f: getattr(bar, f) for f in bar.__struct_fields__}}
+    fields["event_time"] = event_time
+    return _ENCODER.encode({name: value for name, value in fields.items() if value is not None})
+
+
+def encode_action(action: CorporateAction, event_time: dt.datetime) -> bytes:
+    """Return a corporate action as a version 1 message put on the wire at ``event_time``."""
+    fields: dict[str, Any] = {"v": 1, **{f: getattr(action, f) for f in action.__struct_fields__}}
+    fields["event_time"] = event_time
+    return _ENCODER.encode(fields)
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each message by file name; the files in ``market/schemas`` are made from this."""
+    made = {"bar.v1": WireBar, "bar.v0": WireBarV0, "corporate_action.v1": WireAction}
+    schemas = {}
+    for name, wire in made.items():
+        schema = msgspec.json.schema(wire)
+        # \Z is this engine's end of text; JSON Schema's dialect writes it $
+        text = msgspec.json.encode(schema).replace(rb"\\Z", b"$")
+        schemas[f"{name}.json"] = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **msgspec.json.decode(text),
+        }
+    return schemas
+
+
+def _from_v0(data: bytes, key: bytes | None, broker_time: dt.datetime) -> Bar:
+    try:
+        wire = _BAR_V0.decode(data)
+    except msgspec.ValidationError as error:
+        raise _refusal(error, data) from None
+    exact = _PRICES.decode(data)
+    moment = dt.datetime.fromtimestamp(wire.timestamp / 1000, UTC)
+    bar_time = daily_bar_time(moment.date(), "XXXX")
+    bar = Bar(
+        symbol=wire.ticker,
+        asset_class=AssetClass.STOCK,
+        interval=Interval.D1,
+        bar_time=bar_time,
+        open=exact.open,
+        high=exact.high,
+        low=exact.low,
+        close=exact.close,
+        volume=exact.volume,
+        source="v0",
+        status=Status.SETTLED,
+        event_time=broker_time,
+        as_of=bar_time,
+    )
+    _check_envelope(bar.symbol, key, bar.event_time, broker_time)
+    validate_bar(bar)
+    return bar
+
+
+def _present(value: bytes | None) -> bytes:
+    if value is None:
+        raise BadRecordError(Reason.NULL_VALUE, "the message has no value")
+    if len(value) > MAX_BYTES:
+        raise BadRecordError(Reason.TOO_LARGE, f"{len(value)} bytes, at most {MAX_BYTES} are read")
+    return value
+
+
+def _version_of(data: bytes) -> Any:
+    try:
+        return _VERSION.decode(data).v
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _refusal(error: msgspec.ValidationError, data: bytes) -> BadRecordError:
+    version = _version_of(data)
+    if version is not None and (isinstance(version, bool) or version not in (0, 1)):
+        return BadRecordError(Reason.UNKNOWN_VERSION, f"version {str(version)[:40]!r}: 0 and 1 are known")
+    text = str(error)
+    field = text.rpartition("$.")[2].strip("`") if "$." in text else ""
+    reason = {
+        "symbol": Reason.BAD_SYMBOL,
+        "ticker": Reason.BAD_SYMBOL,
+        "volume": Reason.BAD_VOLUME,
+        "factor": Reason.BAD_FACTOR,
+        "bar_time": Reason.BAD_TIME,
+        "event_time": Reason.BAD_TIME,
+        "as_of": Reason.BAD_TIME,
+        "ex_date": Reason.BAD_TIME,
+    }.get(field, Reason.BAD_FIELD)
+    return BadRecordError(reason, text)
+
+
+def _utc(value: dt.datetime, field: str) -> dt.datetime:
+    if value.utcoffset() != dt.timedelta(0):
+        raise BadRecordError(Reason.BAD_TIME, f"{field} {value.isoformat()} is not UTC")
+    if not _EARLIEST <= value < _LATEST:
+        raise BadRecordError(Reason.BAD_TIME, f"{field} {value.isoformat()} lies outside 1900 to 2199")
+    return value.astimezone(UTC)
+
+
+def _year_in_range(day: dt.date) -> dt.date:
+    if not _EARLIEST.date() <= day < _LATEST.date():
+        raise BadRecordError(Reason.BAD_TIME, f"date {day.isoformat()} lies outside 1900 to 2199")
+    return day
+
+
+def _check_envelope(symbol: str, key: bytes | None, event_time: dt.datetime, broker_time: dt.datetime) -> None:
+    if key != symbol.encode():
+        raise BadRecordError(Reason.KEY_MISMATCH, f"key {key!r:.80} is not the symbol {symbol}")
+    if event_time > broker_time + MAX_LEAD:
+        raise BadRecordError(
+            Reason.EVENT_TIME_AHEAD,
+            f"event_time {event_time.isoformat()} is more than {MAX_LEAD.seconds} s after the broker's time",
+        )
+
+
+def _check_number(value: Decimal, field: str, reason: Reason, limit: Decimal) -> None:
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
+        raise BadRecordError(reason, f"{field} {value} is not finite")
+    if abs(value) >= limit:
+        raise BadRecordError(reason, f"{field} {value} is not below {limit}")
+    if exponent < -MAX_DECIMALS or len(digits) > MAX_DIGITS:
+        # only now, for the few that look long: trailing zeros do not count
+        _, digits, exponent = value.normalize().as_tuple()
+        if isinstance(exponent, int) and exponent < -MAX_DECIMALS:
+            raise BadRecordError(reason, f"{field} {value} has more than {MAX_DECIMALS} decimals")
+        if len(digits) > MAX_DIGITS:
+            raise BadRecordError(reason, f"{field} {value} has more than {MAX_DIGITS} significant digits")

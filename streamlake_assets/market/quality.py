@@ -1,0 +1,117 @@
+"""Verdicts on data: pure judgements that asset checks, commands and pages share.
+
+Belongs here: what is judged and the limit. Stays out: reading what is judged, and Dagster.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from streamlake_assets.market.session_documents import SessionDocument
+
+DEAD_LETTER_LIMIT = 0.05
+"""Share of messages above which dead letters are no longer single bad messages."""
+LAG_LIMIT = 10_000
+"""Messages not yet stored above which the consumer does not keep up."""
+HEARTBEAT_LIMIT_S = 60.0
+COVERAGE_BOUNDS = (0.80, 0.97)
+"""For intervals that should hold 90 %: outside this over many sessions they are wrong, not unlucky."""
+COVERAGE_LEAST = 100
+"""Scores below which coverage says little."""
+SKILL_TOO_GOOD = 0.5
+"""Share of the baseline's error that no honest daily forecast removes: above it, look for a leak."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether something holds, in one sentence, with the value, the limit and what else was seen."""
+
+    passed: bool
+    text: str
+    facts: dict[str, Any] = {}
+
+
+def documents_equal_daily(
+    documents: Iterable[SessionDocument], daily: Mapping[str, Mapping[str, Decimal | None]]
+) -> Verdict:
+    """Judge that session documents equal the daily bars of their sessions, number for number.
+
+    Args:
+        documents: of any interval.
+        daily: open, high, low, close and volume of settled daily bars, by document key.
+    """
+    compared, different = 0, []
+    for document in documents:
+        bar = daily.get(document.key)
+        if bar is None:
+            continue
+        compared += 1
+        if any(value != bar[name] for name, value in document.values().items()):
+            different.append(document.key)
+    facts = {"compared": compared, "different": len(different), "first_different": different[:5]}
+    return Verdict(
+        compared > 0 and not different,
+        f"{compared - len(different)} of {compared} session documents equal their daily bar",
+        facts,
+    )
+
+
+def documents_cover(keys: Iterable[str], daily: Iterable[str]) -> Verdict:
+    """Judge that every settled daily bar has a session document."""
+    missing = sorted(set(daily) - set(keys))
+    return Verdict(
+        not missing,
+        f"{len(missing)} settled sessions have no document",
+        {"missing": len(missing), "first": missing[:5]},
+    )
+
+
+def dead_letter_rate(messages: int, dead: int) -> Verdict:
+    """Judge that bad messages are few."""
+    rate = dead / messages if messages else 0.0
+    return Verdict(
+        rate <= DEAD_LETTER_LIMIT,
+        f"{dead} of {messages} messages are dead letters ({rate:.2%}, limit {DEAD_LETTER_LIMIT:.0%})",
+        {"messages": messages, "dead": dead, "rate": rate, "limit": DEAD_LETTER_LIMIT},
+    )
+
+
+def keeps_up(lag: int) -> Verdict:
+    """Judge that the consumer is not far behind the topics."""
+    return Verdict(
+        lag <= LAG_LIMIT, f"{lag} messages are not stored yet (limit {LAG_LIMIT})", {"lag": lag, "limit": LAG_LIMIT}
+    )
+
+
+def is_alive(age_s: float | None) -> Verdict:
+    """Judge a process by the age of its last heartbeat; None: there was none."""
+    if age_s is None:
+        return Verdict(False, "no heartbeat was ever written", {"limit_s": HEARTBEAT_LIMIT_S})
+    return Verdict(
+        age_s <= HEARTBEAT_LIMIT_S,
+        f"last heartbeat {age_s:.0f} s ago (limit {HEARTBEAT_LIMIT_S:.0f} s)",
+        {"age_s": age_s, "limit_s": HEARTBEAT_LIMIT_S},
+    )
+
+
+def interval_coverage(covered: Sequence[bool]) -> Verdict:
+    """Judge that forecasts' intervals hold about the share they promise."""
+    low, high = COVERAGE_BOUNDS
+    share = sum(covered) / len(covered) if covered else 0.0
+    facts = {"scores": len(covered), "coverage": share, "low": low, "high": high}
+    if len(covered) < COVERAGE_LEAST:
+        return Verdict(True, f"{len(covered)} scores: fewer than {COVERAGE_LEAST} say little", facts)
+    return Verdict(
+        low <= share <= high, f"{share:.1%} of {len(covered)} outcomes lay inside their 90 % interval", facts
+    )
+
+
+def skill_is_plausible(skills: Mapping[str, float]) -> Verdict:
+    """Judge that no model claims more than daily markets allow: such a number is a bug, not a discovery."""
+    suspicious = sorted(version for version, skill in skills.items() if skill > SKILL_TOO_GOOD)
+    return Verdict(
+        not suspicious,
+        f"{len(suspicious)} of {len(skills)} models claim a skill above {SKILL_TOO_GOOD}",
+        {"suspicious": suspicious, "limit": SKILL_TOO_GOOD, "highest": max(skills.values(), default=0.0)},
+    )

@@ -1,0 +1,129 @@
+"""Every setting: its environment name (``STREAMLAKE_`` + the field in capitals) and its default.
+
+Belongs here: names, defaults, and the addresses that follow from them. Stays out: starting or probing servers
+(``servers``), opening connections (``broker``, ``stores``). ``.env.example`` lists the same names; a test holds it.
+"""
+
+import json
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streamlake_assets.errors import SettingError
+
+LOOPBACK = "127.0.0.1"
+DATABASE = "streamlake"
+"""Name of the MySQL schema and of the document database."""
+
+
+class DatabaseRole(StrEnum):
+    """The MySQL users: each process connects with the least that serves it."""
+
+    MIGRATE = "migrate"
+    WRITER = "writer"
+    READER = "reader"
+    BI = "bi"
+
+
+class Settings(BaseSettings):
+    """All settings; an empty URL means: start the real server as a child process on 127.0.0.1."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMLAKE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    home: Path = Field(Path(".streamlake"), description="Folder of data, logs, models and run state")
+    kafka_bootstrap: str = Field("", description="host:port[,host:port] of a Kafka cluster; empty: a local broker")
+    mysql_url: SecretStr = Field(
+        SecretStr(""), description="mysql+pymysql://user:password@host:port/database; empty: a local server"
+    )
+    mysql_writer_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for the consumer; empty: MYSQL_URL")
+    mysql_reader_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for pages; empty: MYSQL_URL")
+    mysql_bi_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for BI tools; empty: MYSQL_URL")
+    mongo_url: SecretStr = Field(SecretStr(""), description="mongodb://… of a MongoDB; empty: a local stand-in")
+    local_mysql: Literal["auto", "mysql", "mariadb"] = Field(
+        "auto", description="Local server: auto takes the real MySQL where apt can fetch it, else MariaDB"
+    )
+    kafka_port: int = Field(19092, ge=1024, le=65535, description="Port of the local broker")
+    kafka_controller_port: int = Field(19093, ge=1024, le=65535, description="Port of the local KRaft controller")
+    mysql_port: int = Field(13306, ge=1024, le=65535, description="Port of the local MySQL or MariaDB")
+    mongo_port: int = Field(27117, ge=1024, le=65535, description="Port of the local document store")
+    dagster_port: int = Field(13000, ge=1024, le=65535, description="Port of the Dagster web server")
+    panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
+    consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
+    min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
+    refresh_seconds: int = Field(60, ge=1, description="Least seconds between two refresh runs of the Dagster sensor")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
+
+    @property
+    def data_dir(self) -> Path:
+        """Absolute data folder."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def kafka(self) -> str:
+        """Bootstrap servers in force: the configured ones, else the local broker's."""
+        return self.kafka_bootstrap or f"{LOOPBACK}:{self.kafka_port}"
+
+    @property
+    def mongo(self) -> str:
+        """Document store URL in force; secret, mask it before showing."""
+        return self.mongo_url.get_secret_value() or f"mongodb://{LOOPBACK}:{self.mongo_port}"
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that give another process exactly these settings; secret values are among them."""
+        found = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            found[f"STREAMLAKE_{name.upper()}"] = str(self.data_dir) if name == "home" else text
+        return found
+
+    def mysql(self, role: DatabaseRole) -> str:
+        """Return the SQLAlchemy URL of one database user; secret, mask it before showing.
+
+        Raises:
+            SettingError: no URL is configured and the local server has not been set up yet.
+        """
+        own = {
+            DatabaseRole.WRITER: self.mysql_writer_url,
+            DatabaseRole.READER: self.mysql_reader_url,
+            DatabaseRole.BI: self.mysql_bi_url,
+        }.get(role)
+        if own is not None and own.get_secret_value():
+            return own.get_secret_value()
+        if self.mysql_url.get_secret_value():
+            return self.mysql_url.get_secret_value()
+        password = local_password(self.data_dir, role)
+        return f"mysql+pymysql://streamlake_{role}:{quote(password)}@{LOOPBACK}:{self.mysql_port}/{DATABASE}?charset=utf8mb4"
+
+
+def secrets_file(data_dir: Path) -> Path:
+    """File (mode 0600) with the generated passwords of the local MySQL users: a JSON object role -> password."""
+    return data_dir / "secrets" / "mysql.json"
+
+
+def local_password(data_dir: Path, role: DatabaseRole) -> str:
+    """Read the generated password of one local MySQL user.
+
+    Raises:
+        SettingError: the local server has not been set up in this folder.
+    """
+    path = secrets_file(data_dir)
+    try:
+        return str(json.loads(path.read_text())[role.value])
+    except FileNotFoundError:
+        raise SettingError(
+            f"no local MySQL in {data_dir}: run `streamlake up` there once, or set STREAMLAKE_MYSQL_URL"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings of this process once: environment over ``.env`` over defaults."""
+    return Settings()

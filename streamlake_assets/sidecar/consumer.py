@@ -1,0 +1,175 @@
+"""The consumer process: Kafka into MySQL, continuously, until SIGTERM.
+
+Belongs here: joining reader, loop and store; signals, metrics, heartbeat, exit codes. Stays out: Dagster, pandas and
+anything heavy: this process stays small.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from streamlake_assets.broker.reader import KafkaReader
+from streamlake_assets.broker.topics import describe_streams
+from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
+from streamlake_assets.market.messages import Counts, Message
+from streamlake_assets.settings import DatabaseRole, Settings, load_settings
+from streamlake_assets.sidecar.health import ConsumerMetrics, Pulse, serve
+from streamlake_assets.sidecar.ingest import IngestLoop
+from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets.stores.operations import beat, raise_alert
+
+GROUP = "streamlake-ingest"
+PROCESS = "consumer"
+TOPICS = (BARS_TOPIC, ACTIONS_TOPIC)
+HEARTBEAT_S = 5.0
+
+T = TypeVar("T")
+
+
+class ConsumerProcess:
+    """One consumer: ``run`` returns when asked to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = False
+        self._metrics = ConsumerMetrics()
+        self._pulse = Pulse(limit_s=30.0)
+        self._log = structlog.get_logger(component=PROCESS)
+        self._totals = Counts()
+        self._beat_at = 0.0
+
+    def stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Ask to stop after the current batch; a second time, exit at once: the tables are safe either way."""
+        if self._stopping:
+            os._exit(1)
+        self._stopping = True
+
+    def run(self) -> None:
+        """Consume until stopped.
+
+        Raises:
+            IntegrityError: the stream and the tables contradict each other; an alert was raised.
+        """
+        engine = make_engine(self._settings, DatabaseRole.WRITER)
+        server = serve(
+            self._settings.consumer_port, self._metrics.registry, self._pulse.alive, lambda: self._pulse.ready
+        )
+        try:
+            self._consume(engine)
+        except IntegrityError as error:
+            self._log.error("integrity", error=str(error))
+            raise_alert(engine, f"consumer:{error}"[:190], "error", "The consumer stopped", str(error))
+            raise
+        finally:
+            server.shutdown()
+            engine.dispose()
+
+    def _consume(self, engine: sa.Engine) -> None:
+        streams = self._until_answered(lambda: describe_streams(self._settings.kafka, TOPICS))
+        if streams is None:
+            return
+        store = BarStore(engine, f"{socket.gethostname()}:{os.getpid()}")
+        self._until_answered(lambda: [store.next_offsets(stream) for stream in streams.values()])
+        reader = KafkaReader(self._settings.kafka, GROUP)
+        loop = IngestLoop(reader, store, streams)
+        reader.subscribe(TOPICS, loop.start_offsets, loop.forget)
+        self._pulse.ready = True
+        self._log.info("consuming", group=GROUP, topics=TOPICS)
+        try:
+            while not self._stopping:
+                self._turn(loop, reader, engine)
+        finally:
+            reader.close()
+        self._log.info("stopped", **_as_dict(self._totals))
+
+    def _turn(self, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
+        outage_before = loop.in_outage
+        start = time.monotonic()
+        counts, messages = loop.turn()
+        self._pulse.turn()
+        self._pulse.ready = not loop.in_outage
+        if loop.in_outage and not outage_before:
+            self._metrics.outages.inc()
+        if messages:
+            self._observe(counts, messages, time.monotonic() - start)
+        if time.monotonic() - self._beat_at > HEARTBEAT_S:
+            self._beat(engine, reader)
+
+    def _observe(self, counts: Counts, messages: list[Message], seconds: float) -> None:
+        self._totals.add(counts)
+        self._metrics.count(counts)
+        self._metrics.batch_size.observe(len(messages))
+        self._metrics.transaction.observe(seconds)
+        oldest = min(message.broker_time for message in messages)
+        self._metrics.latency.observe(max(0.0, time.time() - oldest.timestamp()))
+        self._log.debug("stored", seconds=round(seconds, 4), **_as_dict(counts))
+
+    def _beat(self, engine: sa.Engine, reader: KafkaReader) -> None:
+        self._beat_at = time.monotonic()
+        lags = reader.lag()
+        for (topic, partition), lag in lags.items():
+            self._metrics.lag.labels(topic, str(partition)).set(lag)
+        state: dict[str, Any] = {"pid": os.getpid(), "lag": sum(lags.values()), **_as_dict(self._totals)}
+        try:
+            beat(engine, PROCESS, state)
+        except TryLaterError as error:
+            # the loop itself notices the outage at its next batch
+            self._log.warning("no_heartbeat", error=str(error))
+
+    def _until_answered(self, ask: Callable[[], T]) -> T | None:
+        while not self._stopping:
+            try:
+                return ask()
+            except TryLaterError as error:
+                self._log.warning("waiting", error=str(error))
+                self._pulse.turn()
+                time.sleep(1.0)
+        return None
+
+
+def configure_logs(level: str) -> None:
+    """Log JSON lines to standard error; no payloads and no secrets are ever logged."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: json.dumps(event, default=str)),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> int:
+    """Run the consumer; return the process's exit code."""
+    settings = load_settings()
+    configure_logs(settings.log_level)
+    process = ConsumerProcess(settings)
+    signal.signal(signal.SIGTERM, process.stop)
+    signal.signal(signal.SIGINT, process.stop)
+    try:
+        process.run()
+    except StreamlakeError as error:
+        structlog.get_logger(component=PROCESS).error("stopped", kind=type(error).__name__, error=str(error))
+        return error.exit_code
+    return 0
+
+
+def _as_dict(counts: Counts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

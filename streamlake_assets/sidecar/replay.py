@@ -1,0 +1,169 @@
+"""Replay: records of a file or data set onto the topics, at once or session by session.
+
+Belongs here: publishing with ``event_time`` set to now, waiting until the tables hold what was published, the session
+mode, which reveals a session only after its forecasts are in the ledger. Stays out: what is published, in which order
+(``sources.replay_plan``), how a forecast is made (``flows.forecasting``).
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+from streamlake_assets.broker.publisher import Publisher
+from streamlake_assets.broker.topics import describe_streams
+from streamlake_assets.errors import TryLaterError
+from streamlake_assets.flows.forecasting import issue_forecasts, score_due
+from streamlake_assets.learning.serve import ServingModel
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_action, encode_bar
+from streamlake_assets.market.series import FloatArray, SessionSeries, ordinal
+from streamlake_assets.market.types import Bar, CorporateAction, Instrument
+from streamlake_assets.sources.replay_plan import SessionStep
+from streamlake_assets.stores import bar_reader
+
+_POLL_S = 0.02
+
+
+def now() -> dt.datetime:
+    """Return the time of this moment, aware."""
+    return dt.datetime.now(dt.UTC)
+
+
+def publish(publisher: Publisher, records: Iterable[Bar | CorporateAction]) -> int:
+    """Put records on their topics in order, each stamped with the time of its sending; return how many.
+
+    Raises:
+        TryLaterError: a message could not be delivered.
+    """
+    sent = 0
+    for record in records:
+        if isinstance(record, Bar):
+            publisher.send(BARS_TOPIC, record.symbol, encode_bar(record, now()))
+        else:
+            publisher.send(ACTIONS_TOPIC, record.symbol, encode_action(record, now()))
+        sent += 1
+    publisher.flush()
+    return sent
+
+
+class StoredPlaces:
+    """Waits until the tables hold what was published to the streams of one cluster."""
+
+    def __init__(self, engine: sa.Engine, bootstrap: str) -> None:
+        self._engine = engine
+        self._topic_ids = {
+            stream.topic_id: topic for topic, stream in describe_streams(bootstrap, (BARS_TOPIC, ACTIONS_TOPIC)).items()
+        }
+
+    def wait(self, places: dict[tuple[str, int], int], timeout_s: float = 120.0) -> None:
+        """Return when every partition is stored up to its place.
+
+        Args:
+            places: next offset by (topic, partition), as ``Publisher.places`` gives it.
+            timeout_s: longest time without any progress.
+
+        Raises:
+            TryLaterError: nothing moved for that long; is the consumer running?
+        """
+        deadline = time.monotonic() + timeout_s
+        before: dict[tuple[str, int], int] = {}
+        while True:
+            stored = self._stored()
+            if all(stored.get(place, 0) >= offset for place, offset in places.items()):
+                return
+            if stored != before:
+                before, deadline = stored, time.monotonic() + timeout_s
+            elif time.monotonic() > deadline:
+                raise TryLaterError(f"nothing was stored for {timeout_s:g} s: see `streamlake logs consumer`")
+            time.sleep(_POLL_S)
+
+    def _stored(self) -> dict[tuple[str, int], int]:
+        with bar_reader.snapshot(self._engine) as connection:
+            ends = bar_reader.stream_ends(connection)
+        return {
+            (self._topic_ids[end.topic_id], end.partition): end.next_offset
+            for end in ends
+            if end.topic_id in self._topic_ids
+        }
+
+
+class Revealed(NamedTuple):
+    """What the revelation of one session did."""
+
+    session: dt.date
+    issued: int
+    late: int
+    scored: int
+    messages: int
+
+
+class SessionReplay:
+    """Forecast, freeze, reveal: each session's forecasts are committed before its first message is sent."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        publisher: Publisher,
+        stored: StoredPlaces,
+        models: Sequence[ServingModel],
+        series: Sequence[SessionSeries],
+    ) -> None:
+        self._engine = engine
+        self._publisher = publisher
+        self._stored = stored
+        self._models = models
+        self._series = {Instrument(one.symbol, one.exchange): one for one in series}
+
+    def run(self, steps: Iterable[SessionStep], pause_s: float, on_revealed: Callable[[Revealed], None]) -> None:
+        """Reveal sessions one after the other, the next no sooner than ``pause_s`` after the start of the last.
+
+        Raises:
+            TryLaterError: a server was not available, or the consumer stores nothing.
+        """
+        for step in steps:
+            due = time.monotonic() + pause_s
+            on_revealed(self.reveal(step))
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def reveal(self, step: SessionStep) -> Revealed:
+        """Issue the forecasts of one session, publish it, wait until it is stored, score what it decided."""
+        known = [one for one in self._series.values() if one.last_session < step.session]
+        _, issued = issue_forecasts(self._engine, self._models, known) if known else ([], None)
+        sent = publish(self._publisher, step.records())
+        self._stored.wait(self._publisher.places)
+        self._read_back(step.session)
+        scored = score_due(self._engine, list(self._series.values()))
+        return Revealed(step.session, issued.new if issued else 0, issued.late if issued else 0, scored, sent)
+
+    def _read_back(self, session: dt.date) -> None:
+        # what was stored, not what was sent: the series is what the tables say
+        with bar_reader.snapshot(self._engine) as connection:
+            for of in bar_reader.instruments(connection).values():
+                series = self._series.get(of.instrument)
+                if series is None or series.last_session >= session:
+                    continue
+                bar = bar_reader.daily_bars(connection, of.id, session, session).get(session)
+                if bar is not None:
+                    factor = bar_reader.factors(connection, of.id).get(session, 1)
+                    self._series[of.instrument] = _extended(series, session, bar, float(factor))
+
+
+def _extended(series: SessionSeries, session: dt.date, bar: dict[str, Any], factor: float) -> SessionSeries:
+    def plus(values: FloatArray, value: Any) -> FloatArray:
+        return np.append(values, np.nan if value is None else float(value))
+
+    return SessionSeries(
+        symbol=series.symbol,
+        exchange=series.exchange,
+        asset_class=series.asset_class,
+        sessions=np.append(series.sessions, np.int64(ordinal(session))),
+        open=plus(series.open, bar["open"]),
+        high=plus(series.high, bar["high"]),
+        low=plus(series.low, bar["low"]),
+        close=plus(series.close, bar["close"]),
+        volume=plus(series.volume, bar["volume"]),
+        factor=plus(series.factor, factor),
+    )

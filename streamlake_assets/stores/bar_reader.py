@@ -1,0 +1,219 @@
+"""Reads of the raw tables for refreshes, checks and summaries; pages have their own (``page_reader``).
+
+Belongs here: SELECTs. Stays out: every write. ``snapshot`` gives one consistent view for several reads.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from streamlake_assets.market.session_documents import SessionBar
+from streamlake_assets.market.sessions import UTC
+from streamlake_assets.market.types import AssetClass, Instrument, Interval
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.mysql import outages_as_try_later
+
+_SLACK = dt.timedelta(days=2)
+"""A session's bars start at most this far from its date in UTC, whatever the exchange's zone."""
+
+
+class KnownInstrument(NamedTuple):
+    """An instrument with its id."""
+
+    id: int
+    instrument: Instrument
+    asset_class: AssetClass
+
+
+class StreamEnd(NamedTuple):
+    """How far one partition of one stream is in the tables."""
+
+    stream_id: int
+    cluster_id: str
+    topic_id: str
+    topic: str
+    partition: int
+    next_offset: int
+
+
+class Touch(NamedTuple):
+    """An instrument's month that a batch changed."""
+
+    instrument_id: int
+    month: dt.date
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open one consistent view of all tables: every read in it sees the same moment.
+
+    Raises:
+        TryLaterError: the database is not available.
+    """
+    with (
+        outages_as_try_later("reading"),
+        engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+    ):
+        yield connection
+
+
+def instruments(connection: sa.Connection) -> dict[int, KnownInstrument]:
+    """Return all instruments by id."""
+    i, e = schema.instruments, schema.exchanges
+    rows = connection.execute(
+        sa.select(i.c.id, i.c.symbol, e.c.mic, i.c.asset_class).join(e, e.c.id == i.c.exchange_id).order_by(i.c.id)
+    )
+    return {
+        row.id: KnownInstrument(row.id, Instrument(row.symbol, row.mic), AssetClass(row.asset_class)) for row in rows
+    }
+
+
+def interval_ids(connection: sa.Connection) -> dict[Interval, int]:
+    """Return the id of each interval."""
+    table = schema.bar_intervals
+    return {Interval(row.name): row.id for row in connection.execute(sa.select(table.c.name, table.c.id))}
+
+
+def stream_ends(connection: sa.Connection) -> list[StreamEnd]:
+    """Return how far every partition of every stream is in the tables, oldest stream first."""
+    s, o = schema.streams, schema.stream_offsets
+    rows = connection.execute(
+        sa.select(s.c.id, s.c.cluster_id, s.c.topic_id, s.c.topic, o.c.partition_no, o.c.next_offset)
+        .join(o, o.c.stream_id == s.c.id)
+        .order_by(s.c.id, o.c.partition_no)
+    )
+    return [StreamEnd(*row) for row in rows]
+
+
+def touches_since(connection: sa.Connection, cursor: dict[str, int]) -> set[Touch]:
+    """Return what was changed by batches past the cursor: next offset by ``stream_id:partition``; empty: everything."""
+    t, b = schema.ingest_touches, schema.ingest_batches
+    query = sa.select(t.c.instrument_id, t.c.month).join(b, b.c.id == t.c.batch_id).distinct()
+    if cursor:
+        # a vector, not one number: batches of different partitions commit in any order
+        behind = []
+        for key, offset in cursor.items():
+            stream_id, partition = map(int, key.split(":"))
+            behind.append(
+                sa.and_(
+                    b.c.stream_id == stream_id, b.c.partition_no == partition, b.c.first_offset < sa.literal(offset)
+                )
+            )
+        query = query.where(sa.not_(sa.or_(*behind)))
+    return {Touch(row.instrument_id, row.month) for row in connection.execute(query)}
+
+
+def settled_bars(
+    connection: sa.Connection, instrument_id: int, first: dt.date, last: dt.date
+) -> Iterator[tuple[dt.date, int, SessionBar]]:
+    """Yield (session, interval id, bar) of the settled bars of one instrument between two sessions, inclusive."""
+    b, batch, s = schema.bars, schema.ingest_batches, schema.streams
+    query = (
+        sa.select(
+            b.c.session_date,
+            b.c.interval_id,
+            b.c.bar_time,
+            b.c.open,
+            b.c.high,
+            b.c.low,
+            b.c.close,
+            b.c.volume,
+            b.c.vwap,
+            b.c.synthetic,
+            s.c.topic,
+            batch.c.partition_no,
+            b.c.kafka_offset,
+        )
+        .join(batch, batch.c.id == b.c.batch_id)
+        .join(s, s.c.id == batch.c.stream_id)
+        .where(
+            b.c.instrument_id == instrument_id,
+            # the whole primary key prefix, or the server would scan the instrument's other months
+            b.c.interval_id.in_(sa.select(schema.bar_intervals.c.id)),
+            b.c.bar_time >= dt.datetime.combine(first, dt.time()) - _SLACK,
+            b.c.bar_time <= dt.datetime.combine(last, dt.time()) + _SLACK,
+            b.c.session_date.between(first, last),
+            b.c.status == "settled",
+        )
+    )
+    for row in connection.execute(query):
+        yield (
+            row.session_date,
+            row.interval_id,
+            SessionBar(
+                bar_time=row.bar_time.replace(tzinfo=UTC),
+                open=row.open,
+                high=row.high,
+                low=row.low,
+                close=row.close,
+                volume=row.volume,
+                vwap=row.vwap,
+                synthetic=bool(row.synthetic),
+                place=f"{row.topic}:{row.partition_no}",
+                offset=row.kafka_offset,
+            ),
+        )
+
+
+def last_settled_session(connection: sa.Connection, instrument_id: int) -> dt.date | None:
+    """Return the newest session of an instrument that has a settled bar."""
+    b = schema.bars
+    query = sa.select(sa.func.max(b.c.session_date)).where(b.c.instrument_id == instrument_id, b.c.status == "settled")
+    return connection.execute(query).scalar_one()  # type: ignore[no-any-return]
+
+
+def market_session(connection: sa.Connection) -> dt.date | None:
+    """Return market time: the newest session with a settled daily bar."""
+    b, v = schema.bars, schema.bar_intervals
+    query = (
+        sa.select(sa.func.max(b.c.session_date))
+        .join(v, v.c.id == b.c.interval_id)
+        .where(v.c.name == Interval.D1.value, b.c.status == "settled")
+    )
+    return connection.execute(query).scalar_one()  # type: ignore[no-any-return]
+
+
+def factors(connection: sa.Connection, instrument_id: int) -> dict[dt.date, Decimal]:
+    """Return the product of the corporate-action factors of each ex-date of an instrument."""
+    c = schema.corporate_actions
+    query = sa.select(c.c.ex_date, c.c.factor).where(c.c.instrument_id == instrument_id).order_by(c.c.ex_date, c.c.kind)
+    found: dict[dt.date, Decimal] = {}
+    for row in connection.execute(query):
+        found[row.ex_date] = found.get(row.ex_date, Decimal(1)) * row.factor
+    return found
+
+
+def daily_bars(
+    connection: sa.Connection, instrument_id: int, first: dt.date | None = None, last: dt.date | None = None
+) -> dict[dt.date, dict[str, Any]]:
+    """Return the settled daily bars of an instrument by session: open, high, low, close, volume; bounds inclusive."""
+    b, v = schema.bars, schema.bar_intervals
+    daily = sa.select(v.c.id).where(v.c.name == Interval.D1.value).scalar_subquery()
+    query = (
+        sa.select(b.c.session_date, b.c.open, b.c.high, b.c.low, b.c.close, b.c.volume)
+        .where(b.c.instrument_id == instrument_id, b.c.interval_id == daily, b.c.status == "settled")
+        .order_by(b.c.bar_time)
+    )
+    if first is not None:
+        query = query.where(b.c.bar_time >= dt.datetime.combine(first, dt.time()) - _SLACK, b.c.session_date >= first)
+    if last is not None:
+        query = query.where(b.c.bar_time <= dt.datetime.combine(last, dt.time()) + _SLACK, b.c.session_date <= last)
+    return {row.session_date: dict(row._mapping) for row in connection.execute(query)}
+
+
+def bars_by_interval(connection: sa.Connection) -> dict[str, int]:
+    """Return the number of bars in force by interval."""
+    b, v = schema.bars, schema.bar_intervals
+    query = (
+        sa.select(v.c.name, sa.func.count()).select_from(b).join(v, v.c.id == b.c.interval_id).group_by(v.c.name).order_by(v.c.name)
+    )
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def count(connection: sa.Connection, table: sa.Table) -> int:
+    """Return the number of rows of a table."""
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())

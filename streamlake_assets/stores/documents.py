@@ -1,0 +1,200 @@
+"""The document store: session documents and feature buckets, read often, replaced whole.
+
+Belongs here: one repository on the MongoDB protocol. It uses only what both MongoDB and the local stand-in do: finds
+with simple filters, ordered keys as ``_id``, unordered bulk replaces. Stays out: what a document says
+(``market.session_documents``), when it is made again (``flows.documents``).
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from bson import Binary, Decimal128
+from pymongo import MongoClient, ReplaceOne
+from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidURI, OperationFailure
+
+from streamlake_assets.errors import SettingError, TryLaterError
+from streamlake_assets.market.series import SessionSeries
+from streamlake_assets.market.session_documents import SessionDocument
+from streamlake_assets.market.types import AssetClass, Instrument, Interval
+from streamlake_assets.settings import DATABASE, Settings
+
+SESSIONS = "session_bars"
+BUCKETS = "feature_buckets"
+STATE = "cache_state"
+REPORTS = "reports"
+_WRITES_PER_CALL = 1_000
+_ARRAYS = ("open", "high", "low", "close", "volume", "factor")
+
+
+class DocumentStore:
+    """Session documents, feature buckets and what they were made from."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self._client: MongoClient[dict[str, Any]] = MongoClient(
+                settings.mongo, serverSelectionTimeoutMS=5_000, connectTimeoutMS=5_000, tz_aware=True
+            )
+        except (InvalidURI, ConfigurationError) as error:
+            raise SettingError(f"STREAMLAKE_MONGO_URL cannot be used: {error}") from None
+        self._database = self._client[DATABASE]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def put_sessions(self, documents: Iterable[SessionDocument]) -> int:
+        """Replace or insert session documents; return how many were written."""
+        return self._replace(SESSIONS, (_session_record(document) for document in documents))
+
+    def sessions(
+        self, instrument: Instrument | None = None, first: dt.date | None = None, last: dt.date | None = None
+    ) -> list[SessionDocument]:
+        """Return session documents in key order, of one instrument or all, between two dates inclusive."""
+        query: dict[str, Any] = {}
+        if instrument is not None:
+            query["_id"] = {"$gte": f"{instrument}|{first or ''}", "$lte": f"{instrument}|{last or '~'}"}
+        elif first is not None or last is not None:
+            bounds = {"$gte": first and first.isoformat(), "$lte": last and last.isoformat()}
+            query["session"] = {name: value for name, value in bounds.items() if value}
+        with _outages("reading session documents"):
+            found = self._database[SESSIONS].find(query).sort("_id", 1)
+            return [_session_document(record) for record in found]
+
+    def put_buckets(self, buckets: Iterable[tuple[int, SessionSeries]]) -> int:
+        """Replace or insert feature buckets, each a year of one instrument; return how many were written."""
+        return self._replace(BUCKETS, (_bucket_record(year, series) for year, series in buckets))
+
+    def series(self, instrument: Instrument | None = None) -> list[SessionSeries]:
+        """Return the whole series of each instrument, joined from its yearly buckets."""
+        query = {} if instrument is None else {"_id": {"$gte": f"{instrument}|", "$lte": f"{instrument}|~"}}
+        with _outages("reading feature buckets"):
+            records = list(self._database[BUCKETS].find(query).sort("_id", 1))
+        parts: dict[Instrument, list[dict[str, Any]]] = {}
+        for record in records:
+            parts.setdefault(Instrument(record["symbol"], record["exchange"]), []).append(record)
+        return [_join(of, years) for of, years in parts.items()]
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what the session documents were made from, or None before the first refresh."""
+        with _outages("reading the cache state"):
+            return self._database[STATE].find_one({"_id": SESSIONS})
+
+    def put_state(self, state: dict[str, Any]) -> None:
+        """Store what the session documents were made from; written after them, so it never says too much."""
+        with _outages("writing the cache state"):
+            self._database[STATE].replace_one({"_id": SESSIONS}, {"_id": SESSIONS, **state}, upsert=True)
+
+    def put_report(self, name: str, report: dict[str, Any]) -> None:
+        """Store a report by name, replacing the last one."""
+        with _outages("writing a report"):
+            self._database[REPORTS].replace_one({"_id": name}, {"_id": name, **report}, upsert=True)
+
+    def report(self, name: str) -> dict[str, Any] | None:
+        """Return a report by name."""
+        with _outages("reading a report"):
+            return self._database[REPORTS].find_one({"_id": name})
+
+    def count(self, collection: str) -> int:
+        """Return the number of documents of a collection."""
+        with _outages("counting documents"):
+            return int(self._database[collection].count_documents({}))
+
+    def clear(self) -> None:
+        """Remove all documents; the next refresh makes them again."""
+        with _outages("clearing documents"):
+            for name in (SESSIONS, BUCKETS, STATE):
+                self._database[name].delete_many({})
+
+    def _replace(self, collection: str, records: Iterable[dict[str, Any]]) -> int:
+        writes = [ReplaceOne({"_id": record["_id"]}, record, upsert=True) for record in records]
+        for start in range(0, len(writes), _WRITES_PER_CALL):
+            with _outages(f"writing {collection}"):
+                self._database[collection].bulk_write(writes[start : start + _WRITES_PER_CALL], ordered=False)
+        return len(writes)
+
+
+@contextmanager
+def _outages(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionFailure as error:
+        raise TryLaterError(f"{what}: the document store does not answer ({error})") from error
+    except OperationFailure as error:
+        if error.code in (13, 18):
+            raise SettingError(f"{what}: STREAMLAKE_MONGO_URL is not allowed to ({error.details})") from None
+        raise
+
+
+def _session_record(document: SessionDocument) -> dict[str, Any]:
+    return {
+        "_id": document.key,
+        "symbol": document.instrument.symbol,
+        "exchange": document.instrument.exchange,
+        "session": document.session.isoformat(),
+        "bar_time": document.bar_time,
+        "interval": document.interval.value,
+        "bars": document.bars,
+        **{name: _decimal128(getattr(document, name)) for name in ("open", "high", "low", "close", "volume", "vwap")},
+        "realised_volatility": document.realised_volatility,
+        "gaps": document.gaps,
+        "synthetic": document.synthetic,
+        "complete": document.complete,
+        "watermark": document.watermark,
+    }
+
+
+def _session_document(record: dict[str, Any]) -> SessionDocument:
+    return SessionDocument(
+        instrument=Instrument(record["symbol"], record["exchange"]),
+        session=dt.date.fromisoformat(record["session"]),
+        interval=Interval(record["interval"]),
+        bars=record["bars"],
+        open=record["open"].to_decimal(),
+        high=record["high"].to_decimal(),
+        low=record["low"].to_decimal(),
+        close=record["close"].to_decimal(),
+        volume=None if record["volume"] is None else record["volume"].to_decimal(),
+        vwap=None if record["vwap"] is None else record["vwap"].to_decimal(),
+        realised_volatility=record["realised_volatility"],
+        gaps=record["gaps"],
+        synthetic=record["synthetic"],
+        complete=record["complete"],
+        watermark=record["watermark"],
+    )
+
+
+def _decimal128(value: Decimal | None) -> Decimal128 | None:
+    # without trailing zeros of the table's scale: equal numbers are equal bytes
+    return None if value is None else Decimal128(format(value.normalize(), "f"))
+
+
+def _bucket_record(year: int, series: SessionSeries) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "_id": f"{series.symbol}|{series.exchange}|{year}",
+        "symbol": series.symbol,
+        "exchange": series.exchange,
+        "asset_class": series.asset_class.value,
+        "year": year,
+        "count": len(series.sessions),
+        "sessions": Binary(np.ascontiguousarray(series.sessions, dtype="<i8").tobytes()),
+    }
+    for name in _ARRAYS:
+        record[name] = Binary(np.ascontiguousarray(getattr(series, name), dtype="<f8").tobytes())
+    return record
+
+
+def _join(of: Instrument, years: Sequence[dict[str, Any]]) -> SessionSeries:
+    def joined(name: str, kind: str) -> Any:
+        return np.concatenate([np.frombuffer(record[name], dtype=kind) for record in years])
+
+    return SessionSeries(
+        symbol=of.symbol,
+        exchange=of.exchange,
+        asset_class=AssetClass(years[-1]["asset_class"]),
+        sessions=joined("sessions", "<i8").astype(np.int64),
+        **{name: joined(name, "<f8").astype(np.float64) for name in _ARRAYS},
+    )

@@ -1,0 +1,329 @@
+"""The forecast ledger: what was said and when, what happened, which model spoke. Append-only.
+
+Belongs here: registered models, champions, forecasts, scores, signals in MySQL. Stays out: making and judging forecasts
+(``market.forecasts``), model files (``model_folder``).
+
+A forecast counts only if it was committed before any bar of its target session was stored. That is decided under a
+lock: the reading of the instrument's bars takes gap locks, so the consumer cannot store such a bar between the look and
+the commit; a forecast that finds one is marked late and is never scored.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+import stamina
+from sqlalchemy.exc import IntegrityError as DuplicateKey
+
+from streamlake_assets.errors import IntegrityError, TryLaterError
+from streamlake_assets.market.forecasts import Forecast, Score
+from streamlake_assets.market.sessions import UTC, daily_bar_time
+from streamlake_assets.market.signals import Signal
+from streamlake_assets.market.targets import Target
+from streamlake_assets.market.types import Instrument, Interval
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.mysql import outages_as_try_later
+
+
+class Issued(NamedTuple):
+    """What became of forecasts handed to the ledger; ``existing`` were there already and stay as they were."""
+
+    new: int
+    late: int
+    existing: int
+
+
+class OpenForecast(NamedTuple):
+    """A forecast on time whose session has settled since, waiting for its score."""
+
+    id: int
+    forecast: Forecast
+
+
+class LedgerRow(NamedTuple):
+    """A forecast and, once scored, what happened."""
+
+    forecast: Forecast
+    late: bool
+    issued_at: dt.datetime
+    realised: float | None
+    error: float | None
+    covered: bool | None
+
+
+def register_models(engine: sa.Engine, manifests: Iterable[Mapping[str, Any]]) -> int:
+    """Add models that are not registered yet; return how many were added."""
+    table = schema.model_versions
+    added = 0
+    with outages_as_try_later("registering models"), engine.begin() as connection:
+        for manifest in manifests:
+            known = connection.execute(sa.select(table.c.version).where(table.c.version == manifest["version"]))
+            if known.first() is not None:
+                continue
+            connection.execute(
+                sa.insert(table).values(
+                    version=manifest["version"],
+                    engine=manifest["engine"],
+                    target=manifest["target"],
+                    spec_name=manifest["name"],
+                    data_hash=manifest["data_hash"],
+                    skill=manifest["skill"],
+                    skill_low=manifest["skill_low"],
+                    skill_high=manifest["skill_high"],
+                    has_skill=manifest["has_skill"],
+                    manifest=dict(manifest),
+                )
+            )
+            added += 1
+    return added
+
+
+def set_champion(engine: sa.Engine, target: Target, version: str, reason: str) -> bool:
+    """Record which model speaks for a target from now on; return False when it already does."""
+    if champions(engine).get(target) == version:
+        return False
+    with outages_as_try_later("recording a champion"), engine.begin() as connection:
+        connection.execute(
+            sa.insert(schema.champions).values(target=target.value, version=version, reason=reason[:512])
+        )
+    return True
+
+
+def champions(engine: sa.Engine) -> dict[Target, str]:
+    """Return the version that speaks for each target."""
+    table = schema.champions
+    with outages_as_try_later("reading champions"), engine.connect() as connection:
+        rows = connection.execute(sa.select(table.c.target, table.c.version).order_by(table.c.id))
+        return {Target(row.target): row.version for row in rows}
+
+
+def issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
+    """Write forecasts; one that exists is left as it is, one whose session has a bar is marked late.
+
+    Two processes may issue the same forecasts at once, or meet the consumer in a deadlock: the whole is tried again.
+
+    Raises:
+        IntegrityError: an instrument or a model is not registered.
+        TryLaterError: the database is not available.
+    """
+    for attempt in stamina.retry_context(on=(TryLaterError, DuplicateKey), attempts=5, timeout=30):
+        with attempt:
+            return _issue(engine, forecasts)
+    raise AssertionError("retry_context returns or raises")
+
+
+def _issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
+    new = late = existing = 0
+    table = schema.forecasts
+    # gap locks need REPEATABLE READ: READ COMMITTED would lock only rows that exist
+    connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
+    with outages_as_try_later("issuing forecasts"), connection, connection.begin():
+        ids = _instrument_ids(connection, {Instrument(f.symbol, f.exchange) for f in forecasts})
+        for forecast in sorted(forecasts, key=lambda f: (f.symbol, f.exchange, f.target, f.session)):
+            instrument_id = ids[Instrument(forecast.symbol, forecast.exchange)]
+            key = {
+                "instrument_id": instrument_id,
+                "target": forecast.target.value,
+                "target_session": forecast.session,
+                "model_version": forecast.model_version,
+            }
+            found = connection.execute(sa.select(table.c.id).where(*(table.c[n] == v for n, v in key.items())))
+            if found.first() is not None:
+                existing += 1
+                continue
+            is_late = _revealed(connection, instrument_id, forecast)
+            connection.execute(
+                sa.insert(table).values(
+                    **key,
+                    known_session=forecast.after_session,
+                    point=forecast.point,
+                    low=forecast.low,
+                    high=forecast.high,
+                    baseline=forecast.baseline,
+                    scale=forecast.scale,
+                    coverage=forecast.coverage,
+                    late=is_late,
+                )
+            )
+            new += 1
+            late += is_late
+    return Issued(new, late, existing)
+
+
+def due(engine: sa.Engine) -> list[OpenForecast]:
+    """Return forecasts on time, not scored yet, whose session has a settled daily bar."""
+    f, s, b, v = schema.forecasts, schema.forecast_scores, schema.bars, schema.bar_intervals
+    settled = (
+        sa.select(b.c.instrument_id)
+        .join(v, v.c.id == b.c.interval_id)
+        .where(
+            b.c.instrument_id == f.c.instrument_id,
+            b.c.session_date == f.c.target_session,
+            v.c.name == Interval.D1.value,
+            b.c.status == "settled",
+        )
+        .exists()
+    )
+    query = _forecast_query().outerjoin(s, s.c.forecast_id == f.c.id)
+    query = query.where(s.c.forecast_id.is_(None), sa.not_(f.c.late), settled).order_by(f.c.id)
+    with outages_as_try_later("reading open forecasts"), engine.connect() as connection:
+        return [OpenForecast(row.id, _forecast(row)) for row in connection.execute(query)]
+
+
+def put_scores(engine: sa.Engine, scores: Iterable[tuple[int, Score]]) -> int:
+    """Write the scores of forecasts by id; return how many were written."""
+    records = [
+        {
+            "forecast_id": forecast_id,
+            "realised": score.realised,
+            "error": score.error,
+            "baseline_error": score.baseline_error,
+            "covered": score.covered,
+            "direction_hit": score.direction_hit,
+        }
+        for forecast_id, score in scores
+    ]
+    written = 0
+    with outages_as_try_later("scoring"), engine.begin() as connection:
+        for record in records:
+            try:
+                with connection.begin_nested():
+                    connection.execute(sa.insert(schema.forecast_scores), record)
+            except DuplicateKey:
+                # scored by another process since it was read: a score is a fact, both would write the same
+                continue
+            written += 1
+    return written
+
+
+def put_signals(engine: sa.Engine, signals: Iterable[Signal], reason: str) -> int:
+    """Write signals that are not there yet; return how many were written.
+
+    Raises:
+        IntegrityError: a signal has no forecast in the ledger.
+    """
+    f, i, e = schema.forecasts, schema.instruments, schema.exchanges
+    written = 0
+    with outages_as_try_later("writing signals"), engine.begin() as connection:
+        for signal in signals:
+            forecast_id = connection.execute(
+                sa.select(f.c.id)
+                .join(i, i.c.id == f.c.instrument_id)
+                .join(e, e.c.id == i.c.exchange_id)
+                .where(
+                    i.c.symbol == signal.symbol,
+                    e.c.mic == signal.exchange,
+                    f.c.target == Target.ADJUSTED_RETURN.value,
+                    f.c.target_session == signal.session,
+                    f.c.model_version == signal.model_version,
+                )
+            ).scalar()
+            if forecast_id is None:
+                raise IntegrityError(f"a signal for {signal.symbol} {signal.session} has no forecast in the ledger")
+            known = connection.execute(
+                sa.select(schema.signals.c.forecast_id).where(schema.signals.c.forecast_id == forecast_id)
+            )
+            if known.first() is None:
+                connection.execute(
+                    sa.insert(schema.signals).values(
+                        forecast_id=forecast_id, side=signal.action.value, reason=reason[:512]
+                    )
+                )
+                written += 1
+    return written
+
+
+def rows(engine: sa.Engine, instrument: Instrument | None = None, last: int | None = None) -> list[LedgerRow]:
+    """Return the ledger, newest session first, of one instrument or all."""
+    f, s, i, e = schema.forecasts, schema.forecast_scores, schema.instruments, schema.exchanges
+    query = _forecast_query(s.c.realised, s.c.error, s.c.covered, f.c.late, f.c.issued_at)
+    query = query.outerjoin(s, s.c.forecast_id == f.c.id)
+    if instrument is not None:
+        query = query.where(i.c.symbol == instrument.symbol, e.c.mic == instrument.exchange)
+    query = query.order_by(f.c.target_session.desc(), i.c.symbol, f.c.target).limit(last)
+    with outages_as_try_later("reading the ledger"), engine.connect() as connection:
+        return [
+            LedgerRow(
+                _forecast(row),
+                bool(row.late),
+                row.issued_at.replace(tzinfo=UTC),
+                row.realised,
+                row.error,
+                None if row.covered is None else bool(row.covered),
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def signals_without_skill(engine: sa.Engine) -> int:
+    """Count signals whose model never passed the gate; anything but 0 is a fault."""
+    g, f, m = schema.signals, schema.forecasts, schema.model_versions
+    query = (
+        sa.select(sa.func.count())
+        .select_from(g)
+        .join(f, f.c.id == g.c.forecast_id)
+        .join(m, m.c.version == f.c.model_version)
+        .where(sa.not_(m.c.has_skill))
+    )
+    with outages_as_try_later("reading signals"), engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def _forecast_query(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    f, i, e, m = schema.forecasts, schema.instruments, schema.exchanges, schema.model_versions
+    return (
+        sa.select(f, i.c.symbol, e.c.mic, m.c.engine, m.c.has_skill, *more)
+        .join(i, i.c.id == f.c.instrument_id)
+        .join(e, e.c.id == i.c.exchange_id)
+        .join(m, m.c.version == f.c.model_version)
+    )
+
+
+def _forecast(row: sa.Row[Any]) -> Forecast:
+    return Forecast(
+        symbol=row.symbol,
+        exchange=row.mic,
+        target=Target(row.target),
+        session=row.target_session,
+        after_session=row.known_session,
+        model_version=row.model_version,
+        engine=row.engine,
+        point=row.point,
+        low=row.low,
+        high=row.high,
+        baseline=row.baseline,
+        scale=row.scale,
+        has_skill=bool(row.has_skill),
+        coverage=row.coverage,
+    )
+
+
+def _instrument_ids(connection: sa.Connection, wanted: set[Instrument]) -> dict[Instrument, int]:
+    i, e = schema.instruments, schema.exchanges
+    found = connection.execute(
+        sa.select(i.c.id, i.c.symbol, e.c.mic)
+        .join(e, e.c.id == i.c.exchange_id)
+        .where(i.c.symbol.in_({instrument.symbol for instrument in wanted}))
+    )
+    ids = {Instrument(row.symbol, row.mic): row.id for row in found}
+    missing = wanted - ids.keys()
+    if missing:
+        raise IntegrityError(f"no such instrument stored: {', '.join(map(str, sorted(missing)))}")
+    return ids
+
+
+def _revealed(connection: sa.Connection, instrument_id: int, forecast: Forecast) -> bool:
+    b = schema.bars
+    start = daily_bar_time(forecast.session, forecast.exchange).replace(tzinfo=None)
+    found = connection.execute(
+        sa.select(b.c.bar_time)
+        .where(
+            b.c.instrument_id == instrument_id,
+            b.c.interval_id.in_(sa.select(schema.bar_intervals.c.id).scalar_subquery()),
+            b.c.bar_time >= start,
+        )
+        .limit(1)
+        .with_for_update()
+    )
+    return found.first() is not None

@@ -1,0 +1,44 @@
+"""Signs of life and alerts: the small tables that processes beside Dagster write about themselves.
+
+Belongs here: heartbeats and the alert outbox. Stays out: delivery of alerts, and everything about bars.
+"""
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from streamlake_assets.market.sessions import UTC
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.mysql import outages_as_try_later
+
+
+def beat(engine: sa.Engine, process: str, state: dict[str, Any]) -> None:
+    """Write that a process is alive and what it is doing.
+
+    Raises:
+        TryLaterError: the database is not available.
+    """
+    statement = mysql.insert(schema.heartbeats).values(process=process, state=state, beat_at=schema.NOW)
+    with outages_as_try_later("writing a heartbeat"), engine.begin() as connection:
+        connection.execute(
+            statement.on_duplicate_key_update(state=statement.inserted.state, beat_at=statement.inserted.beat_at)
+        )
+
+
+def heartbeats(engine: sa.Engine) -> dict[str, tuple[dt.datetime, dict[str, Any]]]:
+    """Return the last sign of life of each process: when, and its state."""
+    table = schema.heartbeats
+    with outages_as_try_later("reading heartbeats"), engine.connect() as connection:
+        rows = connection.execute(sa.select(table.c.process, table.c.beat_at, table.c.state)).all()
+    return {row.process: (row.beat_at.replace(tzinfo=UTC), row.state) for row in rows}
+
+
+def raise_alert(engine: sa.Engine, dedupe_key: str, severity: str, subject: str, body: str) -> None:
+    """Put an alert into the outbox; the same ``dedupe_key`` twice is one alert."""
+    statement = mysql.insert(schema.alert_outbox).values(
+        dedupe_key=dedupe_key, state="raised", severity=severity, subject=subject, body=body
+    )
+    with outages_as_try_later("raising an alert"), engine.begin() as connection:
+        connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
