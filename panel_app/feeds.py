@@ -21,7 +21,7 @@ from streamlake_assets.market.types import AssetClass, Bar, Interval
 from streamlake_assets.settings import Settings
 from streamlake_assets.stores.page_documents import PageDocuments
 from streamlake_assets.stores.page_reader import PageReader
-from streamlake_assets.stores.page_rows import Listed, PageBar, Snapshot, Watermark
+from streamlake_assets.stores.page_rows import DailyDocuments, Listed, Snapshot, Watermark
 
 POLL_S: Final = 1.0
 PROBE_S: Final = 1.0
@@ -29,6 +29,8 @@ _TAKE: Final = 2_000
 _TAKE_WAIT_S: Final = 0.05
 _RETRY_S: Final = 0.5
 _FIRST_OVERVIEW_S: Final = 3.0
+_MOST_DOUBTFUL: Final = 500
+"""Beyond this many sessions that only rows can tell of, reading all rows is the lesser work."""
 
 
 class Feeds:
@@ -109,8 +111,12 @@ class Feeds:
             return
         trust = watched.trust_documents and key.interval is Interval.D1 and store.is_up(DOCUMENTS)
         watermark = self._watermark if trust else None
-        settled: list[PageBar] = []
+        documents_read = DailyDocuments()
         found: list[Snapshot] = []
+
+        def read_documents() -> None:
+            nonlocal documents_read
+            documents_read = documents.daily(key.instrument, MOST_BARS)
 
         def read_rows() -> None:
             found.append(
@@ -119,19 +125,21 @@ class Feeds:
                     key.interval,
                     topic=BARS_TOPIC,
                     stream=store.stream,
-                    watermark=watermark if settled else None,
+                    watermark=None if len(documents_read.doubtful) > _MOST_DOUBTFUL else watermark,
+                    also=documents_read.doubtful,
                     most=MOST_BARS,
                 )
             )
 
         try:
             if watermark is not None:
-                news = store.check(DOCUMENTS, lambda: settled.extend(documents.daily(key.instrument, MOST_BARS)))
-                self._note(DOCUMENTS, news)
+                self._note(DOCUMENTS, store.check(DOCUMENTS, read_documents))
+            if not documents_read.bars:
+                watermark = None
             if store.is_up(MYSQL):
                 self._note(MYSQL, store.check(MYSQL, read_rows))
         finally:
-            store.end_load(key, settled, found[0] if found else None)
+            store.end_load(key, documents_read.bars, found[0] if found else None)
 
     # the follower
 

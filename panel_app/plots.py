@@ -1,6 +1,7 @@
 """Pictures of a series: bars to columns, columns to figures; plain functions, no widgets and no stores.
 
-Belongs here: what a candle, a volume bar and a forecast look like, in light and dark. Stays out: sessions, updates.
+Belongs here: what a candle, a volume bar and a forecast look like; the page paints paper and text, light or
+dark. Stays out: sessions, updates.
 
 The horizontal axis counts bars, so that nights and weekends leave no holes; labels come from the bars themselves.
 """
@@ -22,7 +23,7 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from streamlake_assets.market.sessions import exchange_zone
+from streamlake_assets.market.sessions import exchange_zone, session_date
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Interval, Status
 from streamlake_assets.stores.page_rows import NextForecast, PageBar
@@ -39,11 +40,21 @@ COLOURS: Final = {
 FORECAST_COLOUR: Final = "#e8a317"
 _HOLLOW: Final = 0.12
 _BODY: Final = 0.72
-_THEMES: Final = {
-    False: {"paper": "#ffffff", "text": "#3c4650", "grid": "#e7ebef"},
-    True: {"paper": "#1b1f24", "text": "#c3ccd5", "grid": "#2d333b"},
-}
-COLUMNS: Final = ("n", "label", "open", "high", "low", "close", "top", "bottom", "volume", "colour", "alpha", "note")
+COLUMNS: Final = (
+    "n",
+    "label",
+    "open",
+    "high",
+    "low",
+    "close",
+    "middle",
+    "size",
+    "volume",
+    "half",
+    "colour",
+    "alpha",
+    "note",
+)
 
 _FIT_HEIGHTS: Final = """
 const d = source.data, f = forecast.data, count = d.n.length;
@@ -65,11 +76,16 @@ for (let i = 0; i < f.n.length; i++) {
 if (!(high >= low)) { return; }
 const space = 0.06 * (high - low) || 0.01 * Math.abs(high) || 1;
 y.setv({start: low - space, end: high + space});
-v.setv({start: 0, end: most * 1.1 || 1});
+v.setv({start: 0, end: 1.1 * most || 1});
 """
 _LABEL: Final = """
-const at = Math.round(tick) - (source.data.n.length ? source.data.n[0] : 0);
-return at >= 0 && at < source.data.label.length && Number.isInteger(tick) ? source.data.label[at] : "";
+const labels = source.data.label, count = labels.length;
+const at = tick - (count ? source.data.n[0] : 0);
+if (!(Number.isInteger(at) && at >= 0 && at < count)) { return ""; }
+// a label is a date or a date and a time: near, the year says nothing; far, the day
+const near = x.end - x.start < 140, label = labels[at];
+if (label.length > 10) { return near ? label.slice(11) : label.slice(5, 10); }
+return near ? label.slice(5) : label.slice(0, 7);
 """
 
 
@@ -95,6 +111,7 @@ def columns(bars: Sequence[PageBar], first: int, interval: Interval, exchange: s
 def row(bar: PageBar, number: int, interval: Interval, exchange: str) -> dict[str, Any]:
     """Return one bar as one value for each column."""
     provisional = bar.status is Status.PROVISIONAL
+    volume = math.nan if bar.volume is None else bar.volume
     notes = [text for text, holds in (("provisional", provisional), ("synthetic", bar.synthetic)) if holds]
     return {
         "n": number,
@@ -103,11 +120,12 @@ def row(bar: PageBar, number: int, interval: Interval, exchange: str) -> dict[st
         "high": bar.high,
         "low": bar.low,
         "close": bar.close,
-        "top": max(bar.open, bar.close),
-        "bottom": min(bar.open, bar.close),
-        "volume": math.nan if bar.volume is None else bar.volume,
+        "middle": (bar.open + bar.close) / 2,
+        "size": abs(bar.close - bar.open),
+        "volume": volume,
+        "half": volume / 2,
         "colour": COLOURS[bar.synthetic, bar.close >= bar.open],
-        "alpha": _HOLLOW if provisional else 0.95,
+        "alpha": _HOLLOW if provisional else 1.0,
         "note": ", ".join(notes) or "settled",
     }
 
@@ -115,7 +133,7 @@ def row(bar: PageBar, number: int, interval: Interval, exchange: str) -> dict[st
 def bar_label(bar_time: dt.datetime, interval: Interval, exchange: str) -> str:
     """Return a bar's date, or date and time, at its exchange."""
     local = bar_time.astimezone(exchange_zone(exchange))
-    return local.date().isoformat() if interval is Interval.D1 else f"{local:%m-%d %H:%M}"
+    return local.date().isoformat() if interval is Interval.D1 else f"{local:%Y-%m-%d %H:%M}"
 
 
 def forecast_columns(
@@ -171,7 +189,7 @@ _FORECAST_COLUMNS: Final = (
 )
 
 
-def make_chart(dark: bool) -> Chart:
+def make_chart() -> Chart:
     """Return an empty chart: candles above, volume below, one horizontal axis."""
     bars = ColumnDataSource({name: [] for name in COLUMNS}, name="bars")
     forecast = ColumnDataSource({name: [] for name in _FORECAST_COLUMNS}, name="forecast")
@@ -183,63 +201,27 @@ def make_chart(dark: bool) -> Chart:
     volume.toolbar_location = None
     _draw_forecast(price, forecast)
     price.segment("n", "low", "n", "high", source=bars, color="colour", line_width=1)
-    body = price.vbar(
-        "n",
-        _BODY,
-        "top",
-        "bottom",
-        source=bars,
-        fill_color="colour",
-        line_color="colour",
-        fill_alpha="alpha",
-        line_width=1,
-    )
-    columns_drawn = volume.vbar(
-        "n",
-        _BODY,
-        "volume",
-        0,
-        source=bars,
-        fill_color="colour",
-        line_color="colour",
-        fill_alpha="alpha",
-        line_alpha=0.8,
-    )
+    # rect and not vbar: bars left of the window would be squeezed into a line at its edge
+    looks: dict[str, Any] = {"source": bars, "fill_color": "colour", "line_color": "colour", "fill_alpha": "alpha"}
+    body = price.rect("n", "middle", _BODY, "size", **looks)
+    columns_drawn = volume.rect("n", "half", _BODY, "volume", **looks)
     tips = [("", "@label"), ("open", "@open{0,0.00##}"), ("high", "@high{0,0.00##}"), ("low", "@low{0,0.00##}")]
     tips += [("close", "@close{0,0.00##}"), ("volume", "@volume{0,0.##}"), ("", "@note")]
     price.add_tools(HoverTool(renderers=[body], tooltips=tips, mode="vline", point_policy="follow_mouse"))
     volume.add_tools(HoverTool(renderers=[columns_drawn], tooltips=[tips[0], tips[5]], mode="vline"))
     price.xaxis.visible = False
-    volume.xaxis.formatter = CustomJSTickFormatter(args={"source": bars}, code=_LABEL)
+    volume.xaxis.formatter = CustomJSTickFormatter(args={"source": bars, "x": x}, code=_LABEL)
     volume.yaxis.formatter = NumeralTickFormatter(format="0.[0]a")
     volume.yaxis.ticker = BasicTicker(desired_num_ticks=3)
-    fit = CustomJS(
+    refit = CustomJS(
         args={"source": bars, "forecast": forecast, "x": x, "y": price.y_range, "v": volume.y_range}, code=_FIT_HEIGHTS
     )
-    x.js_on_change("start", fit)
-    x.js_on_change("end", fit)
+    x.js_on_change("start", refit)
+    x.js_on_change("end", refit)
     for source in (bars, forecast):
         for event in ("data", "streaming", "patching"):
-            source.js_on_change(event, fit)
-    chart = Chart(price, volume, bars, forecast, x)
-    paint(chart, dark)
-    return chart
-
-
-def paint(chart: Chart, dark: bool) -> None:
-    """Give the figures the colours of the light or the dark theme."""
-    colours = _THEMES[dark]
-    for drawn in (chart.price, chart.volume):
-        drawn.background_fill_color = colours["paper"]
-        drawn.border_fill_color = colours["paper"]
-        drawn.outline_line_color = None
-        for axis in (*drawn.xaxis, *drawn.yaxis):
-            axis.major_label_text_color = colours["text"]
-            axis.axis_line_color = None
-            axis.major_tick_line_color = colours["grid"]
-            axis.minor_tick_line_color = None
-        for grid in drawn.grid:
-            grid.grid_line_color = colours["grid"]
+            source.js_on_change(event, refit)
+    return Chart(price, volume, bars, forecast, x)
 
 
 def window(bars: Sequence[PageBar], first: int, shown: int, interval: Interval, exchange: str) -> tuple[float, float]:
@@ -256,13 +238,34 @@ def window(bars: Sequence[PageBar], first: int, shown: int, interval: Interval, 
     if interval is Interval.D1 or shown == 0:
         visible = min(count, shown or count)
     else:
-        zone = exchange_zone(exchange)
-        sessions = [bar.bar_time.astimezone(zone).date() for bar in bars]
+        sessions = [session_date(bar.bar_time, exchange) for bar in bars]
         wanted = set(sorted(set(sessions))[-shown:])
         visible = sum(session in wanted for session in sessions)
     end = first + count - 1
-    room = 2.5 if interval is Interval.D1 else max(1.5, 0.03 * visible)
-    return end - max(visible, 5) + 0.25, end + room
+    room = 1.75 if interval is Interval.D1 else max(1.5, 0.03 * visible)
+    return end - max(visible, 5) + 0.45, end + room
+
+
+def fit(chart: Chart, bars: Sequence[PageBar], start: float, end: float) -> None:
+    """Show the window from ``start`` to ``end`` of these bars, whose numbers end with the newest one's.
+
+    The browser fits the heights again whenever the window or the bars change; it does not when a page is new.
+    """
+    numbers = chart.bars.data["n"]
+    first = int(numbers[0]) if len(numbers) else 0
+    seen = [bar for number, bar in enumerate(bars, first) if start <= number <= end]
+    if seen:
+        data = chart.forecast.data
+        spans = [
+            (least, most) for n, least, most in zip(data["n"], data["least"], data["most"], strict=True) if n <= end
+        ]
+        low = min([bar.low for bar in seen] + [least for least, _ in spans])
+        high = max([bar.high for bar in seen] + [most for _, most in spans])
+        space = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
+        chart.price.y_range.update(start=low - space, end=high + space)
+        most = max((bar.volume or 0.0) for bar in seen)
+        chart.volume.y_range.update(start=0, end=1.1 * most or 1.0)
+    chart.x.update(start=start, end=end)
 
 
 def _figure(x: Range1d, height: int, tools: str) -> figure:
@@ -283,6 +286,11 @@ def _figure(x: Range1d, height: int, tools: str) -> figure:
     drawn.xaxis.ticker = BasicTicker(desired_num_ticks=5, min_interval=1)
     drawn.yaxis.major_label_text_font_size = "12px"
     drawn.xaxis.major_label_text_font_size = "12px"
+    drawn.outline_line_color = None
+    for axis in (*drawn.xaxis, *drawn.yaxis):
+        axis.axis_line_color = None
+        axis.major_tick_line_color = None
+        axis.minor_tick_line_color = None
     return drawn
 
 

@@ -12,11 +12,11 @@ from panel_app.series import SeriesKey
 from streamlake_assets.market.types import Instrument, Interval
 from streamlake_assets.stores.page_rows import Listed
 
-DAILY_RANGES: Final = {"1M": 21, "3M": 63, "1Y": 252, "All": 0}
+DAILY_RANGES: Final = {"1 mo": 21, "3 mo": 63, "1 yr": 252, "all": 0}
 """Bars shown of daily series; 0: all that are held."""
-INTRADAY_RANGES: Final = {"1D": 1, "5D": 5, "All": 0}
+INTRADAY_RANGES: Final = {"1 day": 1, "5 days": 5, "all": 0}
 """Sessions shown of intraday series."""
-DEFAULT_RANGE: Final = {True: "3M", False: "1D"}
+DEFAULT_RANGE: Final = {True: "3 mo", False: "1 day"}
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Selection(msgspec.Struct, frozen=True):
         query = {"symbol": self.instrument.symbol}
         if sum(one.instrument.symbol == self.instrument.symbol for one in listed) > 1:
             query["exchange"] = self.instrument.exchange
-        return {**query, "interval": self.interval.value, "range": self.range}
+        return {**query, "interval": self.interval.value, "range": self.range.replace(" ", "-")}
 
 
 def ranges_of(interval: Interval) -> dict[str, int]:
@@ -78,4 +78,4 @@ def from_address(listed: Sequence[Listed], arguments: Mapping[str, Sequence[byte
         values = arguments.get(name) or [b""]
         return values[0].decode("ascii", "replace") or None
 
-    return choose(listed, word("symbol"), word("exchange"), word("interval"), word("range"))
+    return choose(listed, word("symbol"), word("exchange"), word("interval"), (word("range") or "").replace("-", " "))

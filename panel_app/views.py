@@ -46,18 +46,19 @@ class LiveView:
         self._settling = False
         self._closed = False
         wide = {"sizing_mode": "stretch_width", "margin": 0}
+        # capitals would make "5m" five months
+        plain = {"& .MuiToggleButton-root": {"textTransform": "none", "whiteSpace": "nowrap"}}
         self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._heading = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._counter = pn.pane.HTML("", stylesheets=[markup.STYLE], width=1, height=1, margin=0)
         self._cards = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._instrument = pmui.Select(label="Instrument", options=[], size="small", width=260, margin=(5, 10, 5, 0))
-        self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0))
-        self._range = pmui.RadioButtonGroup(options=[], size="small", margin=5)
-        self.chart = plots.make_chart(dark=False)
+        self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0), sx=plain)
+        self._range = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 0), sx=plain)
+        self.chart = plots.make_chart()
         self.page = self._layout()
         for widget in (self._instrument, self._interval, self._range):
             widget.param.watch(self._chosen, "value")
-        self.page.param.watch(lambda event: plots.paint(self.chart, bool(event.new)), "dark_theme")
 
     def tick(self) -> None:
         """Show what is new; does nothing when nothing is."""
@@ -146,9 +147,9 @@ class LiveView:
         else:
             self._patch(changed)
             self._append(fresh)
+        self._refresh_texts()
         if first_time or follows:
             self._fit_window()
-        self._refresh_texts()
 
     def _draw_all(self, bars: tuple[PageBar, ...]) -> None:
         assert self._selection is not None  # noqa: S101
@@ -197,7 +198,7 @@ class LiveView:
         shown = ranges_of(self._selection.interval)[self._selection.range]
         exchange = self._selection.instrument.exchange
         start, self._end = plots.window(bars, min(self._numbers.values()), shown, self._selection.interval, exchange)
-        self.chart.x.update(start=start, end=self._end)
+        plots.fit(self.chart, bars, start, self._end)
 
     def _refresh_texts(self) -> None:
         status = self._store.status()

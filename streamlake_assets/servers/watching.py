@@ -98,11 +98,11 @@ class Watcher:
         child = watched.child
         if child.uptime_s > STABLE_AFTER_S:
             watched.failures = 0
-        then = f"starting it again in {watched.back_off():.1f} s" if watched.restart else "it is not started again"
-        self._say(f"{child.name} died (exit code {child.poll()}, log {child.log}); {then}")
+        code = child.poll()
         child.stop(grace_s=1.0)  # ends what it left behind
-        watched.set("restarting" if watched.restart else "ended")
-        self._changed()
+        then = f"starting it again in {watched.back_off():.1f} s" if watched.restart else "it is not started again"
+        self._note(watched, "restarting" if watched.restart else "ended")
+        self._say(f"{child.name} died (exit code {code}, log {child.log}); {then}")
 
     def _start_again(self, watched: Watched) -> None:
         child = watched.child
@@ -112,9 +112,15 @@ class Watcher:
             return  # the supervisor is stopping, and stops this child too
         except (StreamlakeError, OSError) as error:
             child.stop(grace_s=1.0)
-            self._say(f"{child.name} does not start: {error}; next try in {watched.back_off():.1f} s")
+            delay = watched.back_off()
+            self._note(watched, "restarting")
+            self._say(f"{child.name} does not start: {error}; next try in {delay:.1f} s")
         else:
             watched.state.restarts += 1
-            watched.set("running")
+            self._note(watched, "running")
             self._say(f"{child.name} is up again (pid {child.pid})")
+
+    def _note(self, watched: Watched, condition: Condition) -> None:
+        """Set the condition and have it written before it is said: who hears it may look at once."""
+        watched.set(condition)
         self._changed()

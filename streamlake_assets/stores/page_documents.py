@@ -14,15 +14,14 @@ from pymongo.errors import PyMongoError
 from streamlake_assets.errors import SettingError, TryLaterError
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.sessions import UTC
-from streamlake_assets.market.types import Instrument, Status
+from streamlake_assets.market.types import Instrument, Interval, Status
 from streamlake_assets.settings import DATABASE, Settings
-from streamlake_assets.stores.page_rows import PageBar, Watermark
+from streamlake_assets.stores.documents import SESSIONS, STATE
+from streamlake_assets.stores.page_rows import DailyDocuments, PageBar, Watermark
 
-SESSION_BARS: Final = "session_bars"
-CACHE_STATE: Final = "cache_state"
 MOST_INSTRUMENTS: Final = 500
 _TIMEOUT_MS: Final = 2_000
-_FIELDS: Final = ("bar_time", "open", "high", "low", "close", "volume", "synthetic")
+_FIELDS: Final = ("bar_time", "open", "high", "low", "close", "volume", "synthetic", "interval")
 _AFTER: Final = "\U0010ffff"
 """Sorts after every session: the end of one instrument's keys."""
 
@@ -54,7 +53,7 @@ class PageDocuments:
             TryLaterError: the document store is not available.
         """
         try:
-            state = self._database[CACHE_STATE].find_one({"_id": SESSION_BARS})
+            state = self._database[STATE].find_one({"_id": SESSIONS})
         except PyMongoError as error:
             raise TryLaterError(f"reading the documents' watermark: {error}") from error
         if state is None:
@@ -66,8 +65,8 @@ class PageDocuments:
                 offsets[int(partition)] = int(offset)
         return Watermark(str(state["cluster_id"]), str(state["topic_id"]), offsets)
 
-    def daily(self, instrument: Instrument, most: int) -> list[PageBar]:
-        """Return the newest complete sessions of an instrument as daily bars, at most ``most``, oldest first.
+    def daily(self, instrument: Instrument, most: int) -> DailyDocuments:
+        """Return the newest complete sessions of an instrument as daily bars, at most ``most``.
 
         Raises:
             TryLaterError: the document store is not available.
@@ -76,14 +75,15 @@ class PageDocuments:
         query = {"_id": {"$gte": first, "$lt": first + _AFTER}, "complete": True}
         try:
             found = list(
-                self._database[SESSION_BARS]
+                self._database[SESSIONS]
                 .find(query, dict.fromkeys(_FIELDS, 1))
                 .sort("_id", pymongo.DESCENDING)
                 .limit(most)
             )
         except PyMongoError as error:
             raise TryLaterError(f"reading documents of {instrument}: {error}") from error
-        return [_page_bar(document) for document in reversed(found)]
+        doubtful = (one["bar_time"] for one in found if one["synthetic"] and one["interval"] != Interval.D1.value)
+        return DailyDocuments(tuple(_page_bar(document) for document in reversed(found)), frozenset(doubtful))
 
     def instruments(self) -> list[Instrument]:
         """Return the instruments that have documents, by jumping from key to key; for when MySQL cannot say.
@@ -96,7 +96,7 @@ class PageDocuments:
         try:
             while len(found) < MOST_INSTRUMENTS:
                 query = {"_id": {"$gt": after}}
-                document = self._database[SESSION_BARS].find_one(query, {"symbol": 1, "exchange": 1}, sort=[("_id", 1)])
+                document = self._database[SESSIONS].find_one(query, {"symbol": 1, "exchange": 1}, sort=[("_id", 1)])
                 if document is None:
                     break
                 found.append(Instrument(document["symbol"], document["exchange"]))

@@ -5,7 +5,7 @@ of the stream (``broker.tail``), and how the three become one series (``panel_ap
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -85,6 +85,7 @@ class PageReader:
         topic: str,
         stream: StreamIdentity | None,
         watermark: Watermark | None,
+        also: Collection[dt.datetime] = (),
         most: int,
     ) -> Snapshot:
         """Return the newest bars of one series, at most ``most``, oldest first.
@@ -96,6 +97,7 @@ class PageReader:
             stream: its identity, None when the broker has not told it.
             watermark: how far documents stand for this series; rows below it are left out, provisional ones (which no
                 document holds) excepted. None, or a watermark of another stream: all rows.
+            also: bar times whose rows are wanted even below the watermark.
             most: upper bound of the rows.
 
         Raises:
@@ -128,7 +130,11 @@ class PageReader:
             )
             if covered is not None:
                 rows = rows.join(schema.ingest_batches, batches.id == bars.batch_id).where(
-                    sa.or_(bars.status == Status.PROVISIONAL.value, _past(stream_id, covered.next_offsets))
+                    sa.or_(
+                        bars.status == Status.PROVISIONAL.value,
+                        _past(stream_id, covered.next_offsets),
+                        bars.bar_time.in_([moment.replace(tzinfo=None) for moment in also]),
+                    )
                 )
             found = tuple(_page_bar(row) for row in reversed(connection.execute(rows).all()))
             return Snapshot(found, _next_offsets(connection, stream_id), covered is not None)

@@ -42,6 +42,17 @@ class Watermark(msgspec.Struct, frozen=True):
         return (self.cluster_id, self.topic_id) == (stream.cluster_id, stream.topic_id)
 
 
+class DailyDocuments(msgspec.Struct, frozen=True):
+    """Complete sessions as daily bars, oldest first.
+
+    ``doubtful`` are the bar times of sessions summed from made intraday bars: the daily bar itself may well be real, and
+    only its row can tell.
+    """
+
+    bars: tuple[PageBar, ...] = ()
+    doubtful: frozenset[dt.datetime] = frozenset()
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Rows of one series and the stream's next offsets, both of the same moment.
 
