@@ -73,8 +73,8 @@ class Feeds:
             while not self._stop.is_set():
                 store.wake.clear()
                 self._note(MYSQL, store.check(MYSQL, lambda: self._read_overview(mysql)))
-                self._note(DOCUMENTS, store.check(DOCUMENTS, lambda: self._read_documents_state(documents)))
                 self._polled.set()
+                self._note(DOCUMENTS, store.check(DOCUMENTS, lambda: self._read_documents_state(documents)))
                 for key in store.due():
                     self._load(key, mysql, documents)
                 if store.is_up(MYSQL):

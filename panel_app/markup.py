@@ -22,11 +22,11 @@ STYLE: Final = f"""
 .badge.ok::before {{ display: inline-block; background: var(--ok); }}
 .badge.warn {{ border-color: var(--warn); color: var(--warn); font-weight: 600; }}
 .badge.bad {{ border-color: var(--bad); color: #fff; background: var(--bad); font-weight: 600; }}
-.title {{ display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; }}
-.title b {{ font-size: 20px; }}
-.title .price {{ font-size: 20px; font-variant-numeric: tabular-nums; }}
-.title .up {{ color: {COLOURS[False, True]}; }}
-.title .down {{ color: {COLOURS[False, False]}; }}
+.heading {{ display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; }}
+.heading b {{ font-size: 20px; }}
+.heading .price {{ font-size: 20px; font-variant-numeric: tabular-nums; }}
+.heading .up {{ color: {COLOURS[False, True]}; }}
+.heading .down {{ color: {COLOURS[False, False]}; }}
 .quiet {{ opacity: .72; }}
 .notice {{ color: var(--warn); font-weight: 600; }}
 .cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }}
@@ -60,7 +60,7 @@ def heading(name: str, close: float | None, before: float | None, notes: str, no
         parts.append(f'<span class="quiet">{escape(notes)}</span>')
     if notice:
         parts.append(f'<span class="notice">{escape(notice)}</span>')
-    return f'<div class="title">{"".join(parts)}</div>'
+    return f'<div class="heading">{"".join(parts)}</div>'
 
 
 def counter(candles: int, last: str) -> str:

@@ -292,6 +292,7 @@ def make_page(store: DataStore, arguments: dict[str, list[bytes]]) -> Any:
         return pmui.Page(title=TITLE, main=[busy], busy_indicator=None)
     view = LiveView(store, arguments)
     view.tick()
-    pn.state.add_periodic_callback(view.tick, period=TICK_MS)
+    # not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process
+    pn.state.curdoc.add_periodic_callback(view.tick, TICK_MS)
     pn.state.on_session_destroyed(lambda _context: view.close())
     return view.page

@@ -1,7 +1,7 @@
 """Every setting: its environment name (``STREAMLAKE_`` + the field in capitals) and its default.
 
 Belongs here: names, defaults, and the addresses that follow from them. Stays out: starting or probing servers
-(``servers``), opening connections (``broker``, ``stores``). ``.env.example`` lists the same names; a test holds it.
+(``servers``), opening connections (``broker``, ``stores``). ``.env.example`` is ``example_env()``; a test holds it.
 """
 
 import json
@@ -57,7 +57,6 @@ class Settings(BaseSettings):
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
     min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
-    refresh_seconds: int = Field(60, ge=1, description="Least seconds between two refresh runs of the Dagster sensor")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
 
     @property
@@ -121,6 +120,15 @@ def local_password(data_dir: Path, role: DatabaseRole) -> str:
         raise SettingError(
             f"no local MySQL in {data_dir}: run `streamlake up` there once, or set STREAMLAKE_MYSQL_URL"
         ) from None
+
+
+def example_env() -> str:
+    """Return the text of ``.env.example``: every setting with what it means and its default."""
+    lines = ["# Every setting with its default. Copy this file to .env and change what you need.", ""]
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        lines += [f"# {field.description}", f"STREAMLAKE_{name.upper()}={default}", ""]
+    return "\n".join(lines[:-1]) + "\n"
 
 
 @lru_cache(maxsize=1)

@@ -18,15 +18,15 @@ PRODUCER_CONFIG = {
     "compression.type": "lz4",
     # Java's partitioner; librdkafka's own default would put one symbol on two partitions when NiFi writes too
     "partitioner": "murmur2_random",
-    "delivery.timeout.ms": 60_000,
 }
 
 
 class Publisher:
     """Sends keyed messages and knows whether each arrived; use as a context manager, which flushes at the end."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = Producer({**client_config(bootstrap), **PRODUCER_CONFIG})
+    def __init__(self, bootstrap: str, delivery_timeout_s: float = 60.0) -> None:
+        timeout = {"delivery.timeout.ms": int(delivery_timeout_s * 1000)}
+        self._producer = Producer({**client_config(bootstrap), **PRODUCER_CONFIG, **timeout})
         self._failure: KafkaError | None = None
         self.delivered = 0
         self.places: dict[tuple[str, int], int] = {}

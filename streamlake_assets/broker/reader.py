@@ -41,6 +41,7 @@ class KafkaReader:
 
     def __init__(self, bootstrap: str, group: str) -> None:
         self.assigned: set[tuple[str, int]] = set()
+        self.joined = False
         self._paused = False
         self._log = structlog.get_logger(component="reader", group=group)
         self._consumer = Consumer(
@@ -140,6 +141,7 @@ class KafkaReader:
                 if place.topic == topic:
                     place.offset = stored.get(place.partition, OFFSET_BEGINNING)
         self.assigned = {(place.topic, place.partition) for place in partitions}
+        self.joined = True
         consumer.assign(partitions)
         if self._paused:
             consumer.pause(partitions)

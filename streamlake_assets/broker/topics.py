@@ -79,7 +79,9 @@ def watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
     consumer = Consumer({**client_config(bootstrap), "group.id": "streamlake-watermarks", "enable.auto.commit": False})
     try:
         described = consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-        return {
+        if described.error is not None:
+            raise KafkaException(described.error)
+        marks = {
             number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_S)
             for number in sorted(described.partitions)
         }
@@ -87,11 +89,18 @@ def watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
         raise TryLaterError(f"watermarks of {topic} on {bootstrap}: {error.args[0].str()}") from error
     finally:
         consumer.close()
+    answered = {number: pair for number, pair in marks.items() if pair is not None}
+    if len(answered) < len(marks):
+        raise TryLaterError(f"watermarks of {topic} on {bootstrap}: no answer within {_TIMEOUT_S:g} s")
+    return answered
 
 
 def _check_config(admin: AdminClient, topic: str) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    held = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result()
+    try:
+        held = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result()
+    except KafkaException as error:
+        raise TryLaterError(f"settings of topic {topic}: {error.args[0].str()}") from error
     for name, value in TOPIC_CONFIG.items():
         if held[name].value != value:
             raise SettingError(

@@ -4,7 +4,8 @@ Belongs here: what a demo needs to drive Dagster without a daemon, recorded in t
 shows. Stays out: assets and checks themselves (``defs``).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import dagster as dg
 
@@ -13,6 +14,9 @@ from streamlake_assets.defs.jobs import raw_watermark, refresh_needed
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.settings import Settings
+
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Run config that keeps Dagster's events out of the terminal; the instance has all of them, errors included."""
 
 
 class CheckState(NamedTuple):
@@ -38,8 +42,8 @@ class DagsterDriver:
         """Close the instance."""
         self._instance.dispose()
 
-    def run(self, job: str, config: dict[str, Any] | None = None) -> str:
-        """Run a job in this process; return the run's id.
+    def run(self, job: str, config: dict[str, Any] | None = None, assets: Sequence[dg.AssetKey] | None = None) -> str:
+        """Run a job, or only some of its assets, in this process; return the run's id.
 
         Raises:
             StreamlakeError: a step failed; the message names step and cause.
@@ -47,7 +51,8 @@ class DagsterDriver:
         definition = self._definitions.resolve_job_def(job)
         result = definition.execute_in_process(
             instance=self._instance,
-            run_config=config or {},
+            run_config={**QUIET, **(config or {})},
+            asset_selection=None if assets is None else list(assets),
             resources={"stores": self._stores},
             raise_on_error=False,
         )
@@ -69,7 +74,7 @@ class DagsterDriver:
         result = self._tick("refresh_needed", refresh_needed)
         if not isinstance(result, dg.SensorResult):
             return []
-        return [self.run("refresh") for _ in result.run_requests or []]
+        return [self.run("refresh", assets=request.asset_selection) for request in result.run_requests or []]
 
     def skip_refresh(self) -> None:
         """Let the refresh sensor take the present offsets as refreshed: a run that was just made has done so."""

@@ -6,6 +6,7 @@ looks (``summary``), the command line (``cli``).
 
 import datetime as dt
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from streamlake_assets.flows import observations, training
 from streamlake_assets.market import quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.targets import Target
+from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.supervisor import Supervisor
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.replay import Revealed, SessionReplay, StoredPlaces, publish
@@ -101,9 +103,11 @@ class Demo:
         driver = DagsterDriver(self._settings, str(services.dagster_home(self._settings)))
         try:
             before = (self._topic_messages(), table_counts(reader)["bars"])
-            plan = self._history(reader)
-            self._learn(driver, plan)
-            self._live(reader, writer, documents, plan)
+            # one publisher for all: an idempotent producer needs half a second before its first message may leave
+            with Publisher(self._settings.kafka) as publisher:
+                plan = self._history(reader, publisher)
+                self._learn(driver, plan)
+                self._live(reader, writer, documents, plan, publisher)
             with self._stage("refresh", "Dagster: documents, forecasts, scores, signals, checks"):
                 driver.tick_raw_watermark()
                 # in ``once`` no daemon ticks the sensor: it is asked here, and what it asks for is run
@@ -115,18 +119,17 @@ class Demo:
             writer.dispose()
             reader.dispose()
 
-    def _history(self, reader: sa.Engine) -> ReplayPlan:
+    def _history(self, reader: sa.Engine, publisher: Publisher) -> ReplayPlan:
         with self._stage("load", "Reading the sample data"):
             sample = bokeh_sample.load()
             plan = plan_replay(sample.bars, sample.actions)
+            intraday = [bar for step in plan.bridged for bar in step.intraday()]
         stored = StoredPlaces(reader, self._settings.kafka)
         with self._stage("history_daily", f"History: {len(plan.daily):,} daily bars, {len(plan.actions)} actions"):
-            with Publisher(self._settings.kafka) as publisher:
-                publish(publisher, (*plan.actions, *plan.daily))
+            publish(publisher, (*plan.actions, *plan.daily))
             stored.wait(publisher.places)
-        with self._stage("history_intraday", f"5-minute bars of the last {len(plan.bridged)} of these sessions"):
-            with Publisher(self._settings.kafka) as publisher:
-                publish(publisher, (bar for step in plan.bridged for bar in step.intraday()))
+        with self._stage("history_intraday", f"{len(intraday):,} 5-minute bars of {len(plan.bridged)} sessions"):
+            publish(publisher, intraday)
             stored.wait(publisher.places)
         return plan
 
@@ -138,7 +141,9 @@ class Demo:
             # so that the sensor asks only for what comes from here on
             driver.skip_refresh()
 
-    def _live(self, reader: sa.Engine, writer: sa.Engine, documents: DocumentStore, plan: ReplayPlan) -> None:
+    def _live(
+        self, reader: sa.Engine, writer: sa.Engine, documents: DocumentStore, plan: ReplayPlan, publisher: Publisher
+    ) -> None:
         pace = "without pauses" if self._speed is None else f"at {self._speed:g} sessions/s"
         with self._stage("live", f"Live: {len(plan.live)} sessions {pace}, forecasts first") as label:
             models = ModelFolder(self._settings.data_dir / "models")
@@ -155,9 +160,8 @@ class Demo:
                     self._say(f"{label}: market {done.session}, {totals['scored']:.0f} forecasts scored")
 
             self._beat(writer, "running")
-            with Publisher(self._settings.kafka) as publisher:
-                replay = SessionReplay(writer, publisher, stored, champions, documents.series())
-                replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
+            replay = SessionReplay(writer, publisher, stored, champions, documents.series())
+            replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
             self._beat(writer, "finished")
 
     def _beat(self, writer: sa.Engine, state: str) -> None:
@@ -181,7 +185,17 @@ class Demo:
     def _stage(self, name: str, title: str) -> Iterator[str]:
         self._say(f"{title} …")
         start = time.monotonic()
-        yield title
+        try:
+            yield title
+        except StreamlakeError:
+            self._say(f"{title}: failed after {time.monotonic() - start:.1f} s")
+            raise
+        except Exception as error:
+            # no stage means to raise it: the user gets one line, the log the traceback
+            log = Home.of(self._settings).logs / "demo.log"
+            log.write_text(traceback.format_exc())
+            cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise StreamlakeError(f"{title}: {cause} (`streamlake logs demo` has the traceback)") from error
         self._seconds[name] = round(time.monotonic() - start, 2)
         self._say(f"{title}: {self._seconds[name]:.1f} s")
 

@@ -1,10 +1,12 @@
-"""What all asset files share: owners, the way from a verdict to a check result. No asset lives here."""
+"""What all asset files share: owners, tables as Dagster shows them, verdicts as check results. No asset lives here."""
 
 from typing import Any, Final
 
 import dagster as dg
+import sqlalchemy as sa
 
 from streamlake_assets.market.quality import Verdict
+from streamlake_assets.settings import DATABASE
 
 OWNERS: Final = ["team:streamlake"]
 NO_POLICY: Final = "no freshness policy: a market may be closed for days; staleness is judged by market time"
@@ -17,6 +19,23 @@ def check_result(
     return dg.AssetCheckResult(
         passed=verdict.passed, severity=severity, description=verdict.text, metadata=plain_metadata(verdict.facts)
     )
+
+
+def table_metadata(table: sa.Table) -> dict[str, Any]:
+    """Return a table's name and columns as Dagster shows them, from the one schema source."""
+    columns = [
+        dg.TableColumn(
+            column.name,
+            str(column.type),
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
+        )
+        for column in table.columns
+    ]
+    return {
+        "dagster/table_name": f"{DATABASE}.{table.name}",
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
 
 
 def plain_metadata(facts: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
 
 SESSION_BARS = dg.AssetKey(["documents", "session_bars"])
 FEATURE_BUCKETS = dg.AssetKey(["documents", "feature_buckets"])
+CHECKED = (SESSION_BARS, FEATURE_BUCKETS)
+"""What readers of the buckets depend on. A blocking check holds back the direct dependents of its asset only, and both
+assets are made in one step: without the edge to the session documents their check would block nobody."""
 
 
 class RefreshConfig(dg.Config):

@@ -33,7 +33,7 @@ def _schema(frame: TrainingFrame) -> dg.TableSchema:
 
 @dg.asset(
     key=["features", "training_set"],
-    deps=[documents.FEATURE_BUCKETS],
+    deps=documents.CHECKED,
     group_name=GROUP,
     kinds={"parquet", "numpy"},
     owners=OWNERS,

@@ -5,25 +5,26 @@ import datetime as dt
 import dagster as dg
 
 from streamlake_assets.defs import documents, models, raw
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
 from streamlake_assets.flows import forecasting, training
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import ledger, schema
 
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), warn_window=dt.timedelta(days=3))
 
 
 @dg.asset(
     key=["forecasts", "next_session"],
-    deps=[models.sklearn, documents.FEATURE_BUCKETS],
+    deps=[models.sklearn, *documents.CHECKED],
     group_name="forecasts",
     kinds={"mysql"},
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
+    metadata=table_metadata(schema.forecasts),
     description="The champions' forecasts of the next session, with interval, committed before it is known.",
 )
 def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
@@ -60,6 +61,7 @@ def forecasts_are_on_time(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetChec
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
+    metadata=table_metadata(schema.forecast_scores),
     description="What happened to each forecast that was on time. Rows are never changed.",
 )
 def scores(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
@@ -91,12 +93,17 @@ def intervals_cover(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResul
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
+    metadata=table_metadata(schema.signals),
     description="Buy, Sell or Hold from forecasts of a champion that passed the gate; none without skill. "
     "Not investment advice.",
 )
 def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Derive signals from the newest forecasts."""
-    report = forecasting.daily_signals(stores.writer, forecasting.newest_forecasts(stores.reader))
+    newest = forecasting.newest_forecasts(stores.reader)
+    if not newest:
+        # every forecast is late or judged, as when bars came faster than refreshes: no signal, and no fault either
+        return dg.MaterializeResult(metadata={"dagster/row_count": 0, "reason": "No signal: no forecast is open."})
+    report = forecasting.daily_signals(stores.writer, newest)
     return dg.MaterializeResult(metadata={"dagster/row_count": len(report.signals), "reason": report.reason})
 
 

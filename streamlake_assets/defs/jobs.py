@@ -22,6 +22,8 @@ LEARNING = dg.AssetSelection.assets(features.training_set, models.sklearn, model
 WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/corporate_actions", "stream/consumer")
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
+REFRESH_INTERVAL_S = 60
+"""Least seconds between two refreshes. No setting: it is read at import, where the environment is not."""
 MAX_RUNTIME = {"dagster/max_runtime": "1800"}
 """Seconds; run monitoring does not see a killed run under the default launcher."""
 
@@ -66,7 +68,7 @@ def raw_watermark(
 
 @dg.sensor(
     job=refresh,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=REFRESH_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for a refresh when messages were stored since the last one and none is in progress.",
 )

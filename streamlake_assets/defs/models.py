@@ -6,6 +6,7 @@ import dagster as dg
 
 from streamlake_assets.defs import features
 from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import training
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
@@ -48,10 +49,18 @@ def sklearn(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]
 )
 def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Load the champions as serving would."""
-    found = {target.value: training.champion_of(stores.models, target) for target in Target}
-    refused = [reason for champion in found.values() for reason in champion.refused]
-    facts = {name: champion.model.version for name, champion in found.items()} | {"refused": refused}
-    return check_result(Verdict(not refused, f"{len(found)} champions open, {len(refused)} models were refused", facts))
+    opened: dict[str, str] = {}
+    refused: list[str] = []
+    for target in Target:
+        try:
+            champion = training.champion_of(stores.models, target)
+        except ModelRefusedError as error:
+            refused.append(str(error))
+        else:
+            opened[target.value] = champion.model.version
+            refused += champion.refused
+    text = f"{len(opened)} of {len(Target)} champions open; refused: {'; '.join(refused) or 'none'}"
+    return check_result(Verdict(not refused, text, {**opened, "refused": refused, "limit": 0}))
 
 
 @dg.asset(

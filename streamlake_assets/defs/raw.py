@@ -3,51 +3,31 @@
 import dagster as dg
 
 from streamlake_assets.defs import stream
-from streamlake_assets.defs.common import NO_POLICY, OWNERS, check_result
+from streamlake_assets.defs.common import NO_POLICY, OWNERS, check_result, table_metadata
 from streamlake_assets.flows import observations
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores import schema
 
 GROUP = "raw"
 
 
-def table_schema(name: str) -> dg.TableSchema:
-    """Return a table's columns as Dagster shows them, from the one schema source."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                str(column.type),
-                description=column.comment,
-                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
-            )
-            for column in observations.RAW_TABLES[name].columns
-        ]
-    )
-
-
-def _raw(name: str, description: str) -> dg.AssetSpec:
+def _raw(name: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         ["raw", name],
         deps=[stream.consumer],
         group_name=GROUP,
         kinds={"mysql", "table"},
         owners=OWNERS,
-        description=description,
-        metadata={
-            "dagster/column_schema": table_schema(name),
-            "dagster/table_name": f"streamlake.{observations.RAW_TABLES[name].name}",
-            "freshness": NO_POLICY,
-        },
+        description=f"{observations.RAW_TABLES[name].comment}.",
+        metadata={**table_metadata(observations.RAW_TABLES[name]), "freshness": NO_POLICY},
     )
 
 
-bars = _raw("bars", schema.bars.comment or "")
-instruments = _raw("instruments", schema.instruments.comment or "")
-corporate_actions = _raw("corporate_actions", schema.corporate_actions.comment or "")
-dead_letters = _raw("dead_letters", schema.dead_letters.comment or "")
+bars = _raw("bars")
+instruments = _raw("instruments")
+corporate_actions = _raw("corporate_actions")
+dead_letters = _raw("dead_letters")
 
 
 @dg.asset_check(asset=bars.key, description="Every bar keeps the rules of the contract: high largest, low smallest")

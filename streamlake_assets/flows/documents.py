@@ -21,6 +21,9 @@ from streamlake_assets.market.types import AssetClass, Instrument, Interval
 from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.bar_reader import KnownInstrument, StreamEnd, Touch
 from streamlake_assets.stores.documents import DocumentStore
+from streamlake_assets.stores.operations import exclusive
+
+_TURN_WAIT_S = 120
 
 
 class Refreshed(NamedTuple):
@@ -44,6 +47,12 @@ def refresh_documents(engine: sa.Engine, documents: DocumentStore, now: dt.datet
     Raises:
         TryLaterError: a store is not available.
     """
+    # one at a time: the slower of two would put its older documents over the newer ones
+    with exclusive(engine, "refresh_documents", _TURN_WAIT_S):
+        return _refresh(engine, documents, now, full)
+
+
+def _refresh(engine: sa.Engine, documents: DocumentStore, now: dt.datetime, full: bool) -> Refreshed:
     state = None if full else documents.state()
     cursor: dict[str, int] = state["touch_cursor"] if state else {}
     with bar_reader.snapshot(engine) as connection:
@@ -58,22 +67,30 @@ def refresh_documents(engine: sa.Engine, documents: DocumentStore, now: dt.datet
             made = list(
                 _documents(of, bar_reader.settled_bars(connection, of.id, first, last), intervals, last_session)
             )
+            gone = documents.session_keys(of.instrument, first, last) - {document.key for document in made}
             sessions += documents.put_sessions(made)
+            documents.remove_sessions(gone)
             years[of.instrument].update(range(first.year, last.year + 1))
         factors = {of.instrument: bar_reader.factors(connection, of.id) for of in known.values()}
     classes = {of.instrument: of.asset_class for of in known.values()}
-    buckets = sum(
-        documents.put_buckets(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
-        for instrument, wanted in sorted(years.items())
-    )
+    buckets = 0
+    for instrument, wanted in sorted(years.items()):
+        made_buckets = list(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
+        buckets += documents.put_buckets(made_buckets)
+        documents.remove_buckets(instrument, wanted - {year for year, _ in made_buckets})
     documents.put_state(_state(ends, now))
     return Refreshed(len(touches), sessions, buckets, _offsets(ends))
 
 
 def _with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:
-    """Add the month before each touched one: its last session becomes complete when the next one begins."""
-    previous = {Touch(touch.instrument_id, (touch.month - dt.timedelta(days=1)).replace(day=1)) for touch in touches}
-    return touches | previous
+    """Add the month of the session before each run of touched months: it is complete once the next one begins."""
+    found = set(touches)
+    for touch in touches:
+        if Touch(touch.instrument_id, (touch.month - dt.timedelta(days=1)).replace(day=1)) not in touches:
+            before = bar_reader.last_settled_session(connection, touch.instrument_id, before=touch.month)
+            if before is not None:
+                found.add(Touch(touch.instrument_id, before.replace(day=1)))
+    return found
 
 
 def _ranges(

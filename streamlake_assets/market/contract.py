@@ -1,7 +1,7 @@
 """The topic contract: what a message may look like, and the one way from bytes to a bar and back.
 
-Belongs here: wire types (the JSON Schema is generated from them), limits, decoding with reason codes, encoding.
-Stays out: Kafka itself (``broker``), which version of a bar wins (``versions``).
+Belongs here: limits, decoding with reason codes, encoding. Stays out: the shape of a message (``wire``), Kafka itself
+(``broker``), which version of a bar wins (``versions``).
 
 Version 1 is the contract of the topics ``finance-data`` and ``corporate-actions``; version 0 is the older flat message
 (``ticker``, ``timestamp`` in epoch milliseconds) and stands for a settled daily stock bar. Unknown fields are ignored,
@@ -10,16 +10,17 @@ an unknown ``v`` is refused. Every refusal is a ``BadRecordError`` with one of t
 
 import datetime as dt
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from streamlake_assets.errors import BadRecordError
 from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
-from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval, Status
+from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Interval, Status
+from streamlake_assets.market.wire import SYMBOL_PATTERN, WireAction, WireBar, WireBarV0
 
 BARS_TOPIC: Final = "finance-data"
 ACTIONS_TOPIC: Final = "corporate-actions"
@@ -31,11 +32,14 @@ MAX_LEAD: Final = dt.timedelta(seconds=60)
 MAX_DIGITS: Final = 15
 """Significant digits: what a double carries without loss, so that every reader sees the same number."""
 MAX_DECIMALS: Final = 10
+MAX_WRITTEN: Final = 40
+"""Digits and decimals a number may be written with, zeros included: 0e-999999 is zero, and a megabyte as text."""
 PRICE_LIMIT: Final = Decimal(10) ** 10
 """Exclusive bound of a price's size: DECIMAL(20,10) holds ten digits before the point."""
 VOLUME_LIMIT: Final = Decimal(10) ** 18
 _EARLIEST: Final = dt.datetime(1900, 1, 1, tzinfo=UTC)
 _LATEST: Final = dt.datetime(2200, 1, 1, tzinfo=UTC)
+_WIDE: Final = Context(prec=2 * MAX_WRITTEN)
 
 
 class Reason(StrEnum):
@@ -54,68 +58,6 @@ class Reason(StrEnum):
     BAD_TIME = "bad_time"
     EVENT_TIME_AHEAD = "event_time_ahead"
     BAD_FACTOR = "bad_factor"
-
-
-# \Z and not $: in this engine $ would let a trailing newline through. ASCII only: look-alike letters are refused.
-SYMBOL_PATTERN: Final = r"^[A-Z0-9][A-Z0-9.\-]{0,15}\Z"
-Symbol = Annotated[str, Meta(pattern=SYMBOL_PATTERN, description="Ticker symbol, ASCII capitals")]
-Mic = Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}\Z", description="ISO 10383 market identifier code")]
-Source = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}\Z", description="Provider or data set")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3,8}\Z", description="ISO 4217 code, or a coin's ticker")]
-Time = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339, UTC")]
-Label = Annotated[str, Meta(min_length=1, max_length=128)]
-
-
-class WireBar(msgspec.Struct, kw_only=True, frozen=True):
-    """A bar on the wire, version 1. Shape only: the exact numbers are read a second time as decimals."""
-
-    v: Annotated[int, Meta(ge=1, le=1)]
-    symbol: Symbol
-    exchange: Mic = "XXXX"
-    asset_class: AssetClass
-    interval: Interval
-    bar_time: Time
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    vwap: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
-    trades: Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType = UNSET
-    source: Source
-    synthetic: bool = False
-    status: Status
-    event_time: Time
-    as_of: Time | UnsetType = UNSET
-    currency: Currency | UnsetType = UNSET
-    sector: Label | UnsetType = UNSET
-    name: Label | UnsetType = UNSET
-
-
-class WireAction(msgspec.Struct, kw_only=True, frozen=True):
-    """A corporate action on the wire, version 1."""
-
-    v: Annotated[int, Meta(ge=1, le=1)]
-    symbol: Symbol
-    exchange: Mic = "XXXX"
-    kind: ActionKind
-    ex_date: dt.date
-    factor: Annotated[float, Meta(gt=0)]
-    source: Source
-    event_time: Time
-    as_of: Time | UnsetType = UNSET
-
-
-class WireBarV0(msgspec.Struct, kw_only=True, frozen=True):
-    """A bar on the wire, version 0: a settled daily stock bar without an exchange."""
-
-    ticker: Symbol
-    timestamp: Annotated[int, Meta(ge=0, le=7_258_118_400_000, description="Epoch milliseconds of the session")]
-    volume: Annotated[float, Meta(ge=0)]
-    close: float
-    open: float
-    high: float
-    low: float
 
 
 class _Prices(msgspec.Struct):
@@ -146,6 +88,8 @@ _VERSION = msgspec.json.Decoder(_Version)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
 
+T = TypeVar("T")
+
 
 def decode_bar(value: bytes | None, key: bytes | None, broker_time: dt.datetime) -> Bar:
     """Turn one message of ``finance-data`` into a bar.
@@ -162,12 +106,12 @@ def decode_bar(value: bytes | None, key: bytes | None, broker_time: dt.datetime)
     try:
         wire = _BAR.decode(data)
     except msgspec.ValidationError as error:
-        if _version_of(data) == 0:
+        if _is_version_0(data):
             return _from_v0(data, key, broker_time)
         raise _refusal(error, data) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecordError(Reason.BAD_JSON, str(error)) from None
-    exact = _PRICES.decode(data)
+    exact = _exact(_PRICES, data)
     bar = Bar(
         symbol=wire.symbol,
         exchange=wire.exchange,
@@ -205,7 +149,7 @@ def decode_action(value: bytes | None, key: bytes | None, broker_time: dt.dateti
     try:
         wire = _ACTION.decode(data)
     except msgspec.ValidationError as error:
-        raise _refusal(error, data) from None
+        raise _refusal(error, data, known=(1,)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecordError(Reason.BAD_JSON, str(error)) from None
     ex_midnight = daily_bar_time(_year_in_range(wire.ex_date), wire.exchange)
@@ -214,7 +158,7 @@ def decode_action(value: bytes | None, key: bytes | None, broker_time: dt.dateti
         exchange=wire.exchange,
         kind=wire.kind,
         ex_date=wire.ex_date,
-        factor=_FACTOR.decode(data).factor,
+        factor=_exact(_FACTOR, data).factor,
         source=wire.source,
         event_time=_utc(wire.event_time, "event_time"),
         as_of=_utc(ex_midnight if wire.as_of is UNSET else wire.as_of, "as_of"),
@@ -287,27 +231,12 @@ def encode_action(action: CorporateAction, event_time: dt.datetime) -> bytes:
     return _ENCODER.encode(fields)
 
 
-def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema of each message by file name; the files in ``market/schemas`` are made from this."""
-    made = {"bar.v1": WireBar, "bar.v0": WireBarV0, "corporate_action.v1": WireAction}
-    schemas = {}
-    for name, wire in made.items():
-        schema = msgspec.json.schema(wire)
-        # \Z is this engine's end of text; JSON Schema's dialect writes it $
-        text = msgspec.json.encode(schema).replace(rb"\\Z", b"$")
-        schemas[f"{name}.json"] = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            **msgspec.json.decode(text),
-        }
-    return schemas
-
-
 def _from_v0(data: bytes, key: bytes | None, broker_time: dt.datetime) -> Bar:
     try:
         wire = _BAR_V0.decode(data)
     except msgspec.ValidationError as error:
         raise _refusal(error, data) from None
-    exact = _PRICES.decode(data)
+    exact = _exact(_PRICES, data)
     moment = dt.datetime.fromtimestamp(wire.timestamp / 1000, UTC)
     bar_time = daily_bar_time(moment.date(), "XXXX")
     bar = Bar(
@@ -338,6 +267,19 @@ def _present(value: bytes | None) -> bytes:
     return value
 
 
+def _exact(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        # a double takes an exponent of any length, a decimal does not
+        raise _refusal(error, data) from None
+
+
+def _is_version_0(data: bytes) -> bool:
+    version = _version_of(data)
+    return type(version) is int and version == 0
+
+
 def _version_of(data: bytes) -> Any:
     try:
         return _VERSION.decode(data).v
@@ -345,21 +287,29 @@ def _version_of(data: bytes) -> Any:
         return None
 
 
-def _refusal(error: msgspec.ValidationError, data: bytes) -> BadRecordError:
+def _refusal(error: msgspec.ValidationError, data: bytes, known: tuple[int, ...] = (0, 1)) -> BadRecordError:
     version = _version_of(data)
-    if version is not None and (isinstance(version, bool) or version not in (0, 1)):
-        return BadRecordError(Reason.UNKNOWN_VERSION, f"version {str(version)[:40]!r}: 0 and 1 are known")
+    # by type: true and 1.0 equal 1, and are not the version 1
+    if version is not None and (type(version) is not int or version not in known):
+        names = " and ".join(map(str, known))
+        return BadRecordError(Reason.UNKNOWN_VERSION, f"version {str(version)[:40]!r}: only {names} is known")
     text = str(error)
     field = text.rpartition("$.")[2].strip("`") if "$." in text else ""
     reason = {
         "symbol": Reason.BAD_SYMBOL,
         "ticker": Reason.BAD_SYMBOL,
+        "open": Reason.BAD_PRICE,
+        "high": Reason.BAD_PRICE,
+        "low": Reason.BAD_PRICE,
+        "close": Reason.BAD_PRICE,
+        "vwap": Reason.BAD_PRICE,
         "volume": Reason.BAD_VOLUME,
         "factor": Reason.BAD_FACTOR,
         "bar_time": Reason.BAD_TIME,
         "event_time": Reason.BAD_TIME,
         "as_of": Reason.BAD_TIME,
         "ex_date": Reason.BAD_TIME,
+        "timestamp": Reason.BAD_TIME,
     }.get(field, Reason.BAD_FIELD)
     return BadRecordError(reason, text)
 
@@ -392,11 +342,14 @@ def _check_number(value: Decimal, field: str, reason: Reason, limit: Decimal) ->
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         raise BadRecordError(reason, f"{field} {value} is not finite")
-    if abs(value) >= limit:
-        raise BadRecordError(reason, f"{field} {value} is not below {limit}")
+    # nothing here rounds: abs() and normalize() of the default context cut a number to 28 digits
+    if value.copy_abs() >= limit:
+        raise BadRecordError(reason, f"{field} {value:.20g} is not below {limit}")
+    if exponent < -MAX_WRITTEN or len(digits) > MAX_WRITTEN:
+        raise BadRecordError(reason, f"{field} is written with more than {MAX_WRITTEN} digits or decimals")
     if exponent < -MAX_DECIMALS or len(digits) > MAX_DIGITS:
         # only now, for the few that look long: trailing zeros do not count
-        _, digits, exponent = value.normalize().as_tuple()
+        _, digits, exponent = value.normalize(_WIDE).as_tuple()
         if isinstance(exponent, int) and exponent < -MAX_DECIMALS:
             raise BadRecordError(reason, f"{field} {value} has more than {MAX_DECIMALS} decimals")
         if len(digits) > MAX_DIGITS:

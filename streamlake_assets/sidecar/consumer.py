@@ -70,13 +70,24 @@ class ConsumerProcess:
             self._consume(engine)
         except IntegrityError as error:
             self._log.error("integrity", error=str(error))
-            raise_alert(engine, f"consumer:{error}"[:190], "error", "The consumer stopped", str(error))
+            self._alert(engine, error)
             raise
         finally:
-            server.shutdown()
+            server.stop()
             engine.dispose()
 
     def _consume(self, engine: sa.Engine) -> None:
+        while not self._stopping:
+            try:
+                self._consume_streams(engine)
+            except TryLaterError as error:
+                # a topic is gone or was made anew, or the database was away while partitions were assigned: join again
+                self._log.warning("joining_again", error=str(error))
+                self._pulse.ready = False
+                self._wait()
+        self._log.info("stopped", **_as_dict(self._totals))
+
+    def _consume_streams(self, engine: sa.Engine) -> None:
         streams = self._until_answered(lambda: describe_streams(self._settings.kafka, TOPICS))
         if streams is None:
             return
@@ -85,23 +96,23 @@ class ConsumerProcess:
         reader = KafkaReader(self._settings.kafka, GROUP)
         loop = IngestLoop(reader, store, streams)
         reader.subscribe(TOPICS, loop.start_offsets, loop.forget)
-        self._pulse.ready = True
         self._log.info("consuming", group=GROUP, topics=TOPICS)
         try:
             while not self._stopping:
                 self._turn(loop, reader, engine)
         finally:
             reader.close()
-        self._log.info("stopped", **_as_dict(self._totals))
 
     def _turn(self, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
-        outage_before = loop.in_outage
+        outage_before, fenced_before = loop.in_outage, loop.fenced
         start = time.monotonic()
         counts, messages = loop.turn()
         self._pulse.turn()
-        self._pulse.ready = not loop.in_outage
+        # joining a new cluster's first group takes seconds: before that nothing would be consumed
+        self._pulse.ready = reader.joined and not loop.in_outage
         if loop.in_outage and not outage_before:
             self._metrics.outages.inc()
+        self._metrics.fenced.inc(loop.fenced - fenced_before)
         if messages:
             self._observe(counts, messages, time.monotonic() - start)
         if time.monotonic() - self._beat_at > HEARTBEAT_S:
@@ -134,9 +145,19 @@ class ConsumerProcess:
                 return ask()
             except TryLaterError as error:
                 self._log.warning("waiting", error=str(error))
-                self._pulse.turn()
-                time.sleep(1.0)
+                self._wait()
         return None
+
+    def _wait(self) -> None:
+        self._pulse.turn()
+        time.sleep(1.0)
+
+    def _alert(self, engine: sa.Engine, error: IntegrityError) -> None:
+        try:
+            raise_alert(engine, f"consumer:{error}"[:190], "error", "The consumer stopped", str(error))
+        except TryLaterError as outage:
+            # the error itself must reach the exit code
+            self._log.error("no_alert", error=str(outage))
 
 
 def configure_logs(level: str) -> None:

@@ -6,6 +6,7 @@ Belongs here: the small web server and the consumer's metrics. Stays out: decidi
 import threading
 import time
 from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -65,12 +66,28 @@ class Pulse:
         return time.monotonic() - self._turned < self._limit_s
 
 
+class HealthServer(ThreadingMixIn, WSGIServer):
+    """A thread for each request: a browser that opens a connection and says nothing must not block the probes."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away or never spoke is no news."""
+
+    def stop(self) -> None:
+        """Answer no more and free the port."""
+        self.shutdown()
+        self.server_close()
+
+
 class _Quiet(WSGIRequestHandler):
+    timeout = 5
+
     def log_message(self, format: str, *args: object) -> None:
         """Access logs of probes say nothing."""
 
 
-def serve(port: int, registry: CollectorRegistry, alive: Callable[[], bool], ready: Callable[[], bool]) -> WSGIServer:
+def serve(port: int, registry: CollectorRegistry, alive: Callable[[], bool], ready: Callable[[], bool]) -> HealthServer:
     """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from a thread of this process.
 
     Raises:
@@ -93,7 +110,7 @@ def serve(port: int, registry: CollectorRegistry, alive: Callable[[], bool], rea
         return [b"ok\n" if good else b"not ok\n"]
 
     try:
-        server = make_server(LOOPBACK, port, application, handler_class=_Quiet)
+        server = make_server(LOOPBACK, port, application, server_class=HealthServer, handler_class=_Quiet)
     except OSError as error:
         raise PortInUseError(f"port {port} (STREAMLAKE_CONSUMER_PORT): {error.strerror}") from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()

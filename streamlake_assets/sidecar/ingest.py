@@ -38,7 +38,13 @@ def cut_slice(stream: StreamIdentity, messages: Sequence[Message], expected: int
     Returns:
         The slice, or None when all messages lie before ``expected``: they are stored already.
     """
-    fresh = [message for message in messages if expected is None or message.offset >= expected]
+    fresh: list[Message] = []
+    last = -1 if expected is None else expected - 1
+    for message in messages:
+        # a rebalance in the middle of a take can hand out a message twice
+        if message.offset > last:
+            fresh.append(message)
+            last = message.offset
     if not fresh:
         return None
     decode = decode_action if stream.topic == ACTIONS_TOPIC else decode_bar
@@ -78,6 +84,8 @@ class IngestLoop:
         self._next: dict[Place, int] = {}
         self._pending: set[Place] = set()
         self._retry_at: float | None = None
+        self.fenced = 0
+        """Batches refused so far because the stored offset had moved."""
         self._log = structlog.get_logger(component="ingest")
 
     @property
@@ -140,6 +148,7 @@ class IngestLoop:
             counts = self._store.ingest(slices)
         except OffsetFencedError as error:
             self._log.warning("fenced", error=str(error))
+            self.fenced += 1
             self._put_off(places)
             return Counts(), []
         except TryLaterError as error:
@@ -161,7 +170,10 @@ class IngestLoop:
 
     def _recovered(self) -> bool:
         """Keep the membership alive; when it is time, ask the store what it holds and go on from there."""
-        self._reader.take(1, self._wait_s)
+        for message in self._reader.take(1, self._wait_s):
+            # handed out in spite of the pause, and not stored: it must come again
+            place = (message.topic, message.partition)
+            self._reader.rewind({place: self._next.get(place, message.offset)})
         if self._retry_at is None or self._monotonic() < self._retry_at:
             return self._retry_at is None
         try:

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.market.contract import SYMBOL_PATTERN, Currency, Label, Mic, Source
 from streamlake_assets.market.sessions import exchange_zone
 from streamlake_assets.market.types import AssetClass, Interval
+from streamlake_assets.market.wire import SYMBOL_PATTERN, Currency, Label, Mic, Source
 
 COLUMN_FIELDS: Final = {
     "time": "time",

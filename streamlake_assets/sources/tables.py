@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streamlake_assets.errors import BadRecordError, UsageError
-from streamlake_assets.market.contract import Currency, Label, Reason, validate_bar
+from streamlake_assets.market.contract import Reason, validate_bar
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.types import Bar, Interval
+from streamlake_assets.market.wire import Currency, Label
 from streamlake_assets.sources.cells import day_bar_time, intraday_bar_time, read_moment, read_number, read_text
 from streamlake_assets.sources.mapping import ColumnMapping
 from streamlake_assets.sources.raw_rows import RawRow, open_table

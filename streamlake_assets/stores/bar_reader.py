@@ -94,16 +94,17 @@ def touches_since(connection: sa.Connection, cursor: dict[str, int]) -> set[Touc
     t, b = schema.ingest_touches, schema.ingest_batches
     query = sa.select(t.c.instrument_id, t.c.month).join(b, b.c.id == t.c.batch_id).distinct()
     if cursor:
-        # a vector, not one number: batches of different partitions commit in any order
-        behind = []
-        for key, offset in cursor.items():
-            stream_id, partition = map(int, key.split(":"))
-            behind.append(
-                sa.and_(
-                    b.c.stream_id == stream_id, b.c.partition_no == partition, b.c.first_offset < sa.literal(offset)
-                )
+        # a vector, not one number: batches of different partitions commit in any order; and what lies ahead, partition
+        # by partition, not what does not lie behind: the server finds it by index instead of reading every batch
+        ahead = [
+            sa.and_(
+                b.c.stream_id == end.stream_id,
+                b.c.partition_no == end.partition,
+                b.c.first_offset >= cursor.get(f"{end.stream_id}:{end.partition}", 0),
             )
-        query = query.where(sa.not_(sa.or_(*behind)))
+            for end in stream_ends(connection)
+        ]
+        query = query.where(sa.or_(sa.false(), *ahead))
     return {Touch(row.instrument_id, row.month) for row in connection.execute(query)}
 
 
@@ -159,11 +160,23 @@ def settled_bars(
         )
 
 
-def last_settled_session(connection: sa.Connection, instrument_id: int) -> dt.date | None:
-    """Return the newest session of an instrument that has a settled bar."""
+def last_settled_session(
+    connection: sa.Connection, instrument_id: int, before: dt.date | None = None
+) -> dt.date | None:
+    """Return the newest session of an instrument that has a settled bar, before a date or of all."""
     b = schema.bars
-    query = sa.select(sa.func.max(b.c.session_date)).where(b.c.instrument_id == instrument_id, b.c.status == "settled")
-    return connection.execute(query).scalar_one()  # type: ignore[no-any-return]
+    newest = []
+    for interval_id in interval_ids(connection).values():
+        # one step from the end of the key for each interval; a maximum would read all bars of the instrument
+        query = sa.select(b.c.session_date).where(
+            b.c.instrument_id == instrument_id, b.c.interval_id == interval_id, b.c.status == "settled"
+        )
+        if before is not None:
+            query = query.where(
+                b.c.bar_time < dt.datetime.combine(before, dt.time()) + _SLACK, b.c.session_date < before
+            )
+        newest.append(sa.select(query.order_by(b.c.bar_time.desc()).limit(1).subquery().c.session_date))
+    return max(connection.execute(sa.union_all(*newest)).scalars(), default=None)
 
 
 def market_session(connection: sa.Connection) -> dt.date | None:
@@ -209,7 +222,11 @@ def bars_by_interval(connection: sa.Connection) -> dict[str, int]:
     """Return the number of bars in force by interval."""
     b, v = schema.bars, schema.bar_intervals
     query = (
-        sa.select(v.c.name, sa.func.count()).select_from(b).join(v, v.c.id == b.c.interval_id).group_by(v.c.name).order_by(v.c.name)
+        sa.select(v.c.name, sa.func.count())
+        .select_from(b)
+        .join(v, v.c.id == b.c.interval_id)
+        .group_by(v.c.name)
+        .order_by(v.c.name)
     )
     return {row[0]: int(row[1]) for row in connection.execute(query)}
 

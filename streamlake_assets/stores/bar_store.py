@@ -18,7 +18,7 @@ from streamlake_assets.market.messages import Arrival, Counts, Slice, StreamIden
 from streamlake_assets.market.types import Bar
 from streamlake_assets.market.versions import Outcome, merge
 from streamlake_assets.stores import literals, schema
-from streamlake_assets.stores.dimensions import Dimensions, ensure_stream
+from streamlake_assets.stores.dimensions import UNSEEN_CLASS, Dimensions, ensure_stream
 from streamlake_assets.stores.fact_tables import ACTIONS, BARS, FactTable, Key, Row, table_of
 from streamlake_assets.stores.mysql import outages_as_try_later
 
@@ -122,7 +122,7 @@ class BarStore:
         ids = self._ids
         ids.load_intervals(connection)
         ids.ensure_sources(connection, {arrival.fact.source for arrival in arrivals})
-        kinds = {a.fact.instrument: "stock" for a in arrivals}
+        kinds = {a.fact.instrument: UNSEEN_CLASS.value for a in arrivals}
         kinds.update({a.fact.instrument: a.fact.asset_class.value for a in arrivals if isinstance(a.fact, Bar)})
         ids.ensure_instruments(connection, kinds)
         ids.describe(connection, (a.fact for a in arrivals if isinstance(a.fact, Bar)))

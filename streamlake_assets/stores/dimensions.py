@@ -16,6 +16,10 @@ from streamlake_assets.market.sessions import UTC, exchange_zone
 from streamlake_assets.market.types import AssetClass, Bar, Instrument
 from streamlake_assets.stores import schema
 
+_NEVER = dt.datetime(1, 1, 1, tzinfo=UTC)
+"""``as_of`` of an instrument that no message has described."""
+UNSEEN_CLASS = AssetClass.STOCK
+"""Class of an instrument before its first bar; the last of all names, so that the class of any bar replaces it."""
 DEFAULT_RANK = 20
 """Rank of a source that nobody ranked: above made data, below a curated data set."""
 
@@ -28,6 +32,17 @@ class Description(NamedTuple):
     name: str
     sector: str
     currency: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says no more than a class."""
+        return not (self.name or self.sector or self.currency)
+
+    @classmethod
+    def of(cls, bar: Bar) -> "Description":
+        """Return what a bar's message says of its instrument."""
+        labels = ((text or "").strip() for text in (bar.name, bar.sector, bar.currency))
+        return cls(bar.as_of, bar.asset_class.value, *labels)
 
 
 class SourceRow(NamedTuple):
@@ -68,12 +83,14 @@ class Dimensions:
 
     def ensure_sources(self, connection: sa.Connection, names: Iterable[str]) -> None:
         """Make sure every source has an id and a rank, and that all ranks are known: stored rows have sources too."""
-        missing = set(names) - self.sources.keys()
-        if not missing:
-            return
-        table = schema.data_sources
-        _insert_missing(connection, table, [{"name": name, "source_rank": DEFAULT_RANK} for name in sorted(missing)])
-        self._load_sources(connection)
+        wanted = set(names)
+        if not wanted <= self.sources.keys():
+            self._load_sources(connection)
+        missing = wanted - self.sources.keys()
+        if missing:
+            records: list[dict[str, object]] = [{"name": name, "source_rank": DEFAULT_RANK} for name in sorted(missing)]
+            _insert_missing(connection, schema.data_sources, records)
+            self._load_sources(connection)
 
     def _load_sources(self, connection: sa.Connection) -> None:
         table = schema.data_sources
@@ -83,93 +100,107 @@ class Dimensions:
 
     def ensure_instruments(self, connection: sa.Connection, wanted: dict[Instrument, str]) -> None:
         """Make sure every instrument has an id; ``wanted`` maps it to its asset class, used for new ones."""
-        missing = {instrument: kind for instrument, kind in wanted.items() if instrument not in self.instruments}
-        if not missing:
-            return
-        mics = {instrument.exchange for instrument in missing}
-        exchanges = schema.exchanges
-        _insert_missing(connection, exchanges, [{"mic": mic, "zone": exchange_zone(mic).key} for mic in sorted(mics)])
-        exchange_ids = {
-            row.mic: row.id
-            for row in connection.execute(sa.select(exchanges.c.mic, exchanges.c.id).where(exchanges.c.mic.in_(mics)))
-        }
-        table = schema.instruments
-        _insert_missing(
-            connection,
-            table,
-            [
-                {"symbol": i.symbol, "exchange_id": exchange_ids[i.exchange], "asset_class": kind}
-                for i, kind in sorted(missing.items())
-            ],
-        )
-        found = connection.execute(
-            sa.select(table.c.symbol, exchanges.c.mic, table.c.id)
-            .join(exchanges, exchanges.c.id == table.c.exchange_id)
-            .where(table.c.symbol.in_({i.symbol for i in missing}))
-        )
-        self.instruments.update({Instrument(row.symbol, row.mic): row.id for row in found})
+        missing = wanted.keys() - self.instruments.keys()
+        if missing:
+            self._load_instruments(connection, missing)
+        new = sorted(missing - self.instruments.keys())
+        if new:
+            exchange_ids = _exchange_ids(connection, {instrument.exchange for instrument in new})
+            records: list[dict[str, object]] = [
+                {"symbol": i.symbol, "exchange_id": exchange_ids[i.exchange], "asset_class": wanted[i]} for i in new
+            ]
+            _insert_missing(connection, schema.instruments, records)
+            self._load_instruments(connection, new)
 
     def describe(self, connection: sa.Connection, bars: Iterable[Bar]) -> None:
-        """Store the newest description of each instrument that its bars carry."""
-        newest: dict[Instrument, Description] = {}
-        for bar in bars:
-            if bar.name is None and bar.sector is None and bar.currency is None:
-                continue
-            said = Description(bar.as_of, bar.asset_class.value, bar.name or "", bar.sector or "", bar.currency or "")
-            instrument = bar.instrument
-            if instrument not in newest or said > newest[instrument]:
-                newest[instrument] = said
-        for instrument, said in sorted(newest.items()):
-            if said > self._stored_description(connection, instrument):
-                self._write_description(connection, instrument, said)
-                self._described[instrument] = said
+        """Store the newest description of each instrument that its bars carry.
 
-    def _stored_description(self, connection: sa.Connection, instrument: Instrument) -> Description:
-        if instrument not in self._described:
-            table, sectors = schema.instruments, schema.sectors
-            row = connection.execute(
-                sa.select(table, sectors.c.name.label("sector_name"))
-                .outerjoin(sectors, sectors.c.id == table.c.sector_id)
-                .where(table.c.id == self.instruments[instrument])
-            ).one()
-            as_of = row.described_as_of or dt.datetime(1, 1, 1)  # noqa: DTZ001  # made aware just below
+        An instrument that no bar has described has the first of its bars' classes by name: any order of arrival ends
+        in the same row.
+        """
+        described: dict[Instrument, Description] = {}
+        classes: dict[Instrument, str] = {}
+        for bar in bars:
+            said, instrument = Description.of(bar), bar.instrument
+            if said.is_empty:
+                classes[instrument] = min(said.asset_class, classes.get(instrument, said.asset_class))
+            elif instrument not in described or said > described[instrument]:
+                described[instrument] = said
+        for instrument, said in sorted(described.items()):
+            if said > self._described[instrument]:
+                self._write_description(connection, instrument, said)
+        for instrument, asset_class in sorted(classes.items()):
+            stored = self._described[instrument]
+            if stored.as_of == _NEVER and asset_class < stored.asset_class:
+                self._write_description(connection, instrument, stored._replace(asset_class=asset_class))
+
+    def _load_instruments(self, connection: sa.Connection, wanted: Iterable[Instrument]) -> None:
+        i, e, s = schema.instruments, schema.exchanges, schema.sectors
+        found = connection.execute(
+            sa.select(i, e.c.mic, s.c.name.label("sector"))
+            .join(e, e.c.id == i.c.exchange_id)
+            .outerjoin(s, s.c.id == i.c.sector_id)
+            .where(i.c.symbol.in_({instrument.symbol for instrument in wanted}))
+        )
+        for row in found:
+            instrument = Instrument(row.symbol, row.mic)
+            as_of = _NEVER if row.described_as_of is None else row.described_as_of.replace(tzinfo=UTC)
+            self.instruments[instrument] = row.id
             self._described[instrument] = Description(
-                as_of.replace(tzinfo=UTC), row.asset_class, row.name or "", row.sector_name or "", row.currency or ""
+                as_of, row.asset_class, row.name or "", row.sector or "", row.currency or ""
             )
-        return self._described[instrument]
 
     def _write_description(self, connection: sa.Connection, instrument: Instrument, said: Description) -> None:
-        sector_id = None
-        if said.sector:
-            _insert_missing(connection, schema.sectors, [{"name": said.sector}])
-            sector_id = connection.execute(
-                sa.select(schema.sectors.c.id).where(schema.sectors.c.name == said.sector)
-            ).scalar_one()
+        table = schema.instruments
+        as_of = None if said.as_of == _NEVER else said.as_of.replace(tzinfo=None)
+        # the condition holds for a consumer that had the partition before, and remembers an older description
+        is_newer = table.c.described_as_of.is_(None) | (table.c.described_as_of <= as_of) if as_of else sa.true()
         connection.execute(
-            sa.update(schema.instruments)
-            .where(schema.instruments.c.id == self.instruments[instrument])
+            sa.update(table)
+            .where(table.c.id == self.instruments[instrument], is_newer)
             .values(
-                asset_class=AssetClass(said.asset_class).value,
+                asset_class=said.asset_class,
                 name=said.name or None,
-                sector_id=sector_id,
+                sector_id=_sector_id(connection, said.sector) if said.sector else None,
                 currency=said.currency or None,
-                described_as_of=said.as_of.replace(tzinfo=None),
+                described_as_of=as_of,
             )
         )
+        self._described[instrument] = said
 
 
 def ensure_stream(connection: sa.Connection, stream: StreamIdentity) -> int:
     """Return the id of a stream, made on first sight."""
     table = schema.streams
-    _insert_missing(connection, table, [stream._asdict()])
-    return int(
-        connection.execute(
-            sa.select(table.c.id).where(table.c.cluster_id == stream.cluster_id, table.c.topic_id == stream.topic_id)
-        ).scalar_one()
-    )
+    query = sa.select(table.c.id).where(table.c.cluster_id == stream.cluster_id, table.c.topic_id == stream.topic_id)
+    found = connection.execute(query).scalar()
+    if found is None:
+        _insert_missing(connection, table, [stream._asdict()])
+        found = connection.execute(query).scalar_one()
+    return int(found)
+
+
+def _exchange_ids(connection: sa.Connection, mics: set[str]) -> dict[str, int]:
+    table = schema.exchanges
+    query = sa.select(table.c.mic, table.c.id).where(table.c.mic.in_(mics))
+    ids = {row.mic: row.id for row in connection.execute(query)}
+    if missing := sorted(mics - ids.keys()):
+        _insert_missing(connection, table, [{"mic": mic, "zone": exchange_zone(mic).key} for mic in missing])
+        ids = {row.mic: row.id for row in connection.execute(query)}
+    return ids
+
+
+def _sector_id(connection: sa.Connection, name: str) -> int:
+    query = sa.select(schema.sectors.c.id).where(schema.sectors.c.name == name)
+    found = connection.execute(query).scalar()
+    if found is None:
+        _insert_missing(connection, schema.sectors, [{"name": name}])
+        found = connection.execute(query).scalar_one()
+    return int(found)
 
 
 def _insert_missing(connection: sa.Connection, table: sa.Table, records: list[dict[str, object]]) -> None:
-    # a row that exists is left alone: its id is assigned to itself; INSERT IGNORE would hide other errors too
+    # only for rows that were looked for: each try takes an id, and small ids would run out. A row that another consumer
+    # made since is left alone, its id assigned to itself: INSERT IGNORE would hide other errors too
     statement = mysql.insert(table)
     connection.execute(statement.on_duplicate_key_update(id=table.c.id), records)

@@ -8,7 +8,7 @@ with simple filters, ordered keys as ``_id``, unordered bulk replaces. Stays out
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ BUCKETS = "feature_buckets"
 STATE = "cache_state"
 REPORTS = "reports"
 _WRITES_PER_CALL = 1_000
+_DECIMAL128 = Context(prec=34)
 _ARRAYS = ("open", "high", "low", "close", "volume", "factor")
 
 
@@ -56,13 +57,27 @@ class DocumentStore:
         """Return session documents in key order, of one instrument or all, between two dates inclusive."""
         query: dict[str, Any] = {}
         if instrument is not None:
-            query["_id"] = {"$gte": f"{instrument}|{first or ''}", "$lte": f"{instrument}|{last or '~'}"}
+            query = _key_range(instrument, first, last)
         elif first is not None or last is not None:
             bounds = {"$gte": first and first.isoformat(), "$lte": last and last.isoformat()}
             query["session"] = {name: value for name, value in bounds.items() if value}
         with _outages("reading session documents"):
             found = self._database[SESSIONS].find(query).sort("_id", 1)
             return [_session_document(record) for record in found]
+
+    def session_keys(self, instrument: Instrument, first: dt.date, last: dt.date) -> set[str]:
+        """Return the keys of an instrument's session documents between two dates inclusive."""
+        with _outages("reading the keys of session documents"):
+            found = self._database[SESSIONS].find(_key_range(instrument, first, last), {"_id": 1})
+            return {record["_id"] for record in found}
+
+    def remove_sessions(self, keys: Iterable[str]) -> None:
+        """Remove session documents by key."""
+        self._remove(SESSIONS, keys)
+
+    def remove_buckets(self, instrument: Instrument, years: Iterable[int]) -> None:
+        """Remove feature buckets of an instrument by year."""
+        self._remove(BUCKETS, (f"{instrument}|{year}" for year in years))
 
     def put_buckets(self, buckets: Iterable[tuple[int, SessionSeries]]) -> int:
         """Replace or insert feature buckets, each a year of one instrument; return how many were written."""
@@ -116,6 +131,16 @@ class DocumentStore:
                 self._database[collection].bulk_write(writes[start : start + _WRITES_PER_CALL], ordered=False)
         return len(writes)
 
+    def _remove(self, collection: str, keys: Iterable[str]) -> None:
+        gone = sorted(keys)
+        for start in range(0, len(gone), _WRITES_PER_CALL):
+            with _outages(f"removing from {collection}"):
+                self._database[collection].delete_many({"_id": {"$in": gone[start : start + _WRITES_PER_CALL]}})
+
+
+def _key_range(instrument: Instrument, first: dt.date | None, last: dt.date | None) -> dict[str, Any]:
+    return {"_id": {"$gte": f"{instrument}|{first or ''}", "$lte": f"{instrument}|{last or '~'}"}}
+
 
 @contextmanager
 def _outages(what: str) -> Iterator[None]:
@@ -168,8 +193,8 @@ def _session_document(record: dict[str, Any]) -> SessionDocument:
 
 
 def _decimal128(value: Decimal | None) -> Decimal128 | None:
-    # without trailing zeros of the table's scale: equal numbers are equal bytes
-    return None if value is None else Decimal128(format(value.normalize(), "f"))
+    # without trailing zeros of the table's scale: equal numbers are equal bytes; the default context would round to 28
+    return None if value is None else Decimal128(format(value.normalize(_DECIMAL128), "f"))
 
 
 def _bucket_record(year: int, series: SessionSeries) -> dict[str, Any]:

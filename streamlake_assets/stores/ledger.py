@@ -25,6 +25,8 @@ from streamlake_assets.market.types import Instrument, Interval
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.mysql import outages_as_try_later
 
+_DUPLICATE_ENTRY = 1062
+
 
 class Issued(NamedTuple):
     """What became of forecasts handed to the ledger; ``existing`` were there already and stay as they were."""
@@ -61,21 +63,9 @@ def register_models(engine: sa.Engine, manifests: Iterable[Mapping[str, Any]]) -
             known = connection.execute(sa.select(table.c.version).where(table.c.version == manifest["version"]))
             if known.first() is not None:
                 continue
-            connection.execute(
-                sa.insert(table).values(
-                    version=manifest["version"],
-                    engine=manifest["engine"],
-                    target=manifest["target"],
-                    spec_name=manifest["name"],
-                    data_hash=manifest["data_hash"],
-                    skill=manifest["skill"],
-                    skill_low=manifest["skill_low"],
-                    skill_high=manifest["skill_high"],
-                    has_skill=manifest["has_skill"],
-                    manifest=dict(manifest),
-                )
-            )
-            added += 1
+            names = ("version", "engine", "target", "data_hash", "skill", "skill_low", "skill_high", "has_skill")
+            row = {name: manifest[name] for name in names} | {"spec_name": manifest["name"], "manifest": dict(manifest)}
+            added += _insert_once(connection, table, row)
     return added
 
 
@@ -117,9 +107,13 @@ def _issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
     new = late = existing = 0
     table = schema.forecasts
     # gap locks need REPEATABLE READ: READ COMMITTED would lock only rows that exist
-    connection = engine.connect().execution_options(isolation_level="REPEATABLE READ")
-    with outages_as_try_later("issuing forecasts"), connection, connection.begin():
+    with (
+        outages_as_try_later("issuing forecasts"),
+        engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
+        connection.begin(),
+    ):
         ids = _instrument_ids(connection, {Instrument(f.symbol, f.exchange) for f in forecasts})
+        _require_models(connection, {f.model_version for f in forecasts})
         for forecast in sorted(forecasts, key=lambda f: (f.symbol, f.exchange, f.target, f.session)):
             instrument_id = ids[Instrument(forecast.symbol, forecast.exchange)]
             key = {
@@ -187,13 +181,8 @@ def put_scores(engine: sa.Engine, scores: Iterable[tuple[int, Score]]) -> int:
     written = 0
     with outages_as_try_later("scoring"), engine.begin() as connection:
         for record in records:
-            try:
-                with connection.begin_nested():
-                    connection.execute(sa.insert(schema.forecast_scores), record)
-            except DuplicateKey:
-                # scored by another process since it was read: a score is a fact, both would write the same
-                continue
-            written += 1
+            # scored by another process since it was read: a score is a fact, both would write the same
+            written += _insert_once(connection, schema.forecast_scores, record)
     return written
 
 
@@ -268,6 +257,25 @@ def signals_without_skill(engine: sa.Engine) -> int:
     )
     with outages_as_try_later("reading signals"), engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
+
+
+def _insert_once(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless its key is there already; return whether it was written."""
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table), row)
+    except DuplicateKey as error:
+        if error.orig is None or error.orig.args[0] != _DUPLICATE_ENTRY:
+            raise
+        return False
+    return True
+
+
+def _require_models(connection: sa.Connection, wanted: set[str]) -> None:
+    table = schema.model_versions
+    missing = wanted - set(connection.execute(sa.select(table.c.version).where(table.c.version.in_(wanted))).scalars())
+    if missing:
+        raise IntegrityError(f"no such model registered: {', '.join(sorted(missing))}")
 
 
 def _forecast_query(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:

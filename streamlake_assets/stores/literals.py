@@ -47,7 +47,7 @@ _WRITERS: Final[dict[type, Callable[[Any], str]]] = {
     Decimal: _decimal,
     dt.datetime: _time,
     dt.date: lambda value: f"'{value.isoformat()}'",
-    bytes: lambda value: f"0x{value.hex()}",
+    bytes: lambda value: f"X'{value.hex()}'",
 }
 
 

@@ -62,7 +62,11 @@ def grant_rights(engine: sa.Engine) -> None:
     choose who reads, and nothing is granted.
     """
     with outages_as_try_later("granting rights"), engine.connect() as connection:
-        if not connection.execute(sa.text("SELECT CURRENT_USER()")).scalar_one().startswith(_user(DatabaseRole.MIGRATE)):
+        if (
+            not connection.execute(sa.text("SELECT CURRENT_USER()"))
+            .scalar_one()
+            .startswith(_user(DatabaseRole.MIGRATE))
+        ):
             return
         database = connection.execute(sa.text("SELECT DATABASE()")).scalar_one()
         tables = [table.name for table in metadata.sorted_tables]

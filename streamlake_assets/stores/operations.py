@@ -1,14 +1,17 @@
-"""Signs of life and alerts: the small tables that processes beside Dagster write about themselves.
+"""Signs of life, alerts and turns: what processes beside each other say about themselves.
 
-Belongs here: heartbeats and the alert outbox. Stays out: delivery of alerts, and everything about bars.
+Belongs here: heartbeats, the alert outbox, locks by name. Stays out: delivery of alerts, and everything about bars.
 """
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from streamlake_assets.errors import TryLaterError
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.mysql import outages_as_try_later
@@ -42,3 +45,20 @@ def raise_alert(engine: sa.Engine, dedupe_key: str, severity: str, subject: str,
     )
     with outages_as_try_later("raising an alert"), engine.begin() as connection:
         connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
+
+
+@contextmanager
+def exclusive(engine: sa.Engine, name: str, wait_s: int) -> Iterator[None]:
+    """Hold a name that one process of this database may hold at a time; the server frees it when the process dies.
+
+    Raises:
+        TryLaterError: another process held it for all of ``wait_s`` seconds, or the database is not available.
+    """
+    lock = sa.func.concat(sa.func.database(), ".", name)
+    with outages_as_try_later(f"taking turns for {name}"), engine.connect() as connection:
+        if connection.execute(sa.select(sa.func.get_lock(lock, wait_s))).scalar() != 1:
+            raise TryLaterError(f"another process was busy with {name} for {wait_s} s")
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.release_lock(lock)))

@@ -20,7 +20,7 @@ from streamlake_assets.stores.documents import SESSIONS, STATE
 from streamlake_assets.stores.page_rows import DailyDocuments, PageBar, Watermark
 
 MOST_INSTRUMENTS: Final = 500
-_TIMEOUT_MS: Final = 2_000
+_TIMEOUT_MS: Final = 1_000
 _FIELDS: Final = ("bar_time", "open", "high", "low", "close", "volume", "synthetic", "interval")
 _AFTER: Final = "\U0010ffff"
 """Sorts after every session: the end of one instrument's keys."""

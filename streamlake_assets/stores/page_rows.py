@@ -45,8 +45,8 @@ class Watermark(msgspec.Struct, frozen=True):
 class DailyDocuments(msgspec.Struct, frozen=True):
     """Complete sessions as daily bars, oldest first.
 
-    ``doubtful`` are the bar times of sessions summed from made intraday bars: the daily bar itself may well be real, and
-    only its row can tell.
+    ``doubtful`` are the bar times of sessions summed from made intraday bars: the daily bar itself may well be real,
+    and only its row can tell.
     """
 
     bars: tuple[PageBar, ...] = ()

@@ -61,7 +61,8 @@ exchanges = _table(
 sectors = _table(
     "sectors",
     sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.String(128), nullable=False, unique=True),
+    # binary: two spellings are two names, whichever came first
+    sa.Column("name", mysql.VARCHAR(128, charset="utf8mb4", collation="utf8mb4_bin"), nullable=False, unique=True),
     comment="Sectors, as sources name them",
 )
 instruments = _table(

@@ -203,7 +203,7 @@ def upgrade() -> None:
     op.create_table(
         "sectors",
         sa.Column("id", sa.SmallInteger(), autoincrement=True, nullable=False),
-        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("name", mysql.VARCHAR(charset="utf8mb4", collation="utf8mb4_bin", length=128), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sectors")),
         sa.UniqueConstraint("name", name=op.f("uq_sectors_name")),
         comment="Sectors, as sources name them",

@@ -1,0 +1,279 @@
+"""The live page in Chromium, on real servers: what a viewer sees, and what they see when a server goes away.
+
+The broker is this module's own, because one test stops it.
+"""
+
+import os
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from panel_app.serving import ENVIRONMENT, LIVENESS, PATH, serve_argv
+from streamlake_assets.market.types import Status
+from streamlake_assets.servers.document_store import LocalDocumentStore
+from streamlake_assets.servers.home import Home
+from streamlake_assets.servers.kafka import LocalKafka
+from streamlake_assets.servers.process import ChildRegistry
+from streamlake_assets.servers.waiting import wait_until
+from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
+from streamlake_assets_tests.conftest import free_port, print_line, settings_in
+from streamlake_assets_tests.panel.page_data import (
+    daily,
+    day,
+    five_minutes,
+    migrate,
+    publish,
+    put_documents,
+    put_forecasts,
+    store_topic,
+)
+
+pytestmark = [pytest.mark.servers, pytest.mark.browser]
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+DAYS = 120
+WAIT_MS = 10_000
+CANDLES = """() => {
+  const document = window.Bokeh && Bokeh.documents[0], bars = document && document.get_model_by_name("bars");
+  return bars ? bars.data.n.length : -1;
+}"""
+LAST_NOTE = """() => {
+  const bars = Bokeh.documents[0].get_model_by_name("bars");
+  return bars.data.note[bars.data.n.length - 1];
+}"""
+
+
+@pytest.fixture(scope="module")
+def broker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_in(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="module")
+def broker(broker_settings: Settings) -> Iterator[LocalKafka]:
+    server = LocalKafka(broker_settings, ChildRegistry(Home.of(broker_settings).create()))
+    server.prepare(print_line)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def settings(
+    broker: LocalKafka, broker_settings: Settings, document_server: LocalDocumentStore, fresh_database: Settings
+) -> Settings:
+    """120 daily bars of two stocks, 5-minute bars of one, in all three stores; forecasts of IBM."""
+    here = fresh_database.model_copy(update={"kafka_bootstrap": broker_settings.kafka})
+    migrate(here)
+    history = [daily(symbol, number) for number in range(DAYS) for symbol in ("IBM", "ACME")]
+    publish(here, [*history, *five_minutes("IBM", DAYS - 1, 78)])
+    store_topic(here)
+    put_documents(here, history)
+    put_forecasts(here, "IBM", known=DAYS - 1)
+    return here
+
+
+@pytest.fixture(scope="module")
+def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the page's server process listens."""
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STREAMLAKE_")},
+        **ENVIRONMENT,
+        "STREAMLAKE_HOME": str(settings.home),
+        "STREAMLAKE_KAFKA_BOOTSTRAP": settings.kafka,
+        "STREAMLAKE_MYSQL_READER_URL": settings.mysql(DatabaseRole.READER),
+        "STREAMLAKE_MONGO_PORT": str(settings.mongo_port),
+    }
+    log = tmp_path_factory.mktemp("page") / "page.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            serve_argv(port),
+            cwd=Path(__file__).parents[2],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        here = f"http://{LOOPBACK}:{port}"
+        assert wait_until(lambda: answers(here + LIVENESS) or process.poll() is not None, 30), log.read_text()
+        assert process.poll() is None, log.read_text()
+        yield here
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own http address
+            return bool(response.read() == b"ok")
+    except (URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()
+
+
+class Viewer:
+    """One open page, and what went wrong on it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        self.sockets: list[str] = []
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._note(request.url))
+        page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        page.on("dialog", self._refuse)
+
+    def _refuse(self, dialog: Dialog) -> None:
+        self.errors.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.strangers.append(url)
+
+    def open(self, query: str = "") -> "Viewer":
+        self.page.goto(f"{self.address}{PATH}{query}")
+        self.page.wait_for_function(f"({CANDLES})() > 0", timeout=WAIT_MS)
+        return self
+
+    def candles(self) -> int:
+        return int(self.page.evaluate(CANDLES))
+
+    def sees(self, selector: str, pattern: str, timeout_ms: int = WAIT_MS) -> None:
+        self.page.locator(selector, has_text=re.compile(pattern)).first.wait_for(timeout=timeout_ms, state="attached")
+
+    def sees_not(self, selector: str, pattern: str, timeout_ms: int = WAIT_MS) -> None:
+        self.page.locator(selector, has_text=re.compile(pattern)).first.wait_for(timeout=timeout_ms, state="detached")
+
+    def waits_for(self, condition: str, timeout_ms: int = WAIT_MS) -> None:
+        try:
+            self.page.wait_for_function(condition, timeout=timeout_ms)
+        except PlaywrightTimeout as error:
+            texts = [self.page.locator(part).all_inner_texts() for part in (".heading", ".badge", ".candles")]
+            raise AssertionError(
+                f"{condition}\nnever held; {self.candles()} candles at {self.page.url}, page says {texts}"
+            ) from error
+
+
+Opener = Callable[..., Viewer]
+
+
+@pytest.fixture
+def viewer(browser: Browser, address: str) -> Iterator[Opener]:
+    """Opens pages; at the end none of them may have had an error or asked another host."""
+    opened: list[Viewer] = []
+
+    def open_page(query: str = "", width: int = 1280, height: int = 900) -> Viewer:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        opened.append(Viewer(page, address))
+        return opened[-1].open(query)
+
+    yield open_page
+    for one in opened:
+        one.page.close()
+        assert one.errors == []
+        assert one.strangers == []
+        assert len(one.sockets) == 1
+
+
+def test_the_page_shows_history_market_time_and_forecasts(viewer: Opener) -> None:
+    page = viewer("?symbol=IBM&interval=1d")
+    assert page.candles() == DAYS
+    page.sees(".candles", rf"candles: {DAYS}; last: {day(DAYS - 1)}")
+    page.sees(".badge", f"market {day(DAYS - 1)}, live")
+    page.sees(".badge", "last arrival")
+    page.sees(".badge", "lag 0")
+    page.sees(".badge", "all servers answer")
+    page.sees(".card", "no skill on direction")
+    page.sees(".card", "skill on risk")
+    page.sees(".card", "model range-v1")
+    page.sees("p", "Not investment advice")
+    assert page.page.title() == "streamlake"
+
+
+def test_published_bars_appear_as_candles_within_five_seconds(viewer: Opener, settings: Settings) -> None:
+    page = viewer("?symbol=ACME&interval=1d")
+    for number in range(DAYS, DAYS + 3):
+        before = time.monotonic()
+        publish(settings, [daily("ACME", number, status=Status.PROVISIONAL)])
+        page.waits_for(f"({CANDLES})() == {number + 1}", 5_000)
+        print_line(f"a candle after {time.monotonic() - before:.2f} s")
+        assert page.page.evaluate(LAST_NOTE) == "provisional"
+        publish(settings, [daily("ACME", number)])
+        page.waits_for(f"({LAST_NOTE})() == 'settled'", 5_000)
+        page.sees(".candles", rf"candles: {number + 1}; last: {day(number)}")
+
+
+def test_another_instrument_and_interval_can_be_chosen_and_the_address_follows(viewer: Opener) -> None:
+    page = viewer("?symbol=ACME")
+    page.page.get_by_role("combobox", name="Instrument").click()
+    page.page.get_by_role("menuitem", name="IBM").click()
+    page.sees(".heading", "IBM")
+    page.page.get_by_role("button", name="5m", exact=True).click()
+    page.waits_for(f"({CANDLES})() == 78")
+    assert page.page.evaluate(LAST_NOTE) == "synthetic"
+    page.waits_for("location.search.includes('symbol=IBM') && location.search.includes('interval=5m')")
+    again = viewer(page.page.evaluate("location.search"))
+    again.waits_for(f"({CANDLES})() == 78")
+
+
+def test_the_page_fits_a_phone_and_has_a_dark_mode(viewer: Opener) -> None:
+    page = viewer("?symbol=IBM", width=390, height=844)
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = page.page.evaluate(colour)
+    page.page.get_by_label("Toggle theme").click()
+    page.waits_for(f"{colour} !== {light!r}")
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("payload", ["<img src=x onerror=alert(1)>", "'; DROP TABLE bars; --", "ＩＢＭ\x00"])
+def test_a_hostile_address_shows_the_default_page(viewer: Opener, payload: str) -> None:
+    page = viewer(f"?symbol={quote(payload)}&interval={quote(payload)}&range={quote(payload)}")
+    page.sees(".heading", "ACME")
+    assert "Traceback" not in page.page.content()
+
+
+def test_a_broker_that_stops_is_named_and_the_page_recovers(
+    viewer: Opener, broker: LocalKafka, settings: Settings
+) -> None:
+    page = viewer("?symbol=IBM")
+    broker.stop()
+    before = time.monotonic()
+    page.sees(".badge.bad", "Kafka does not answer", 5_000)
+    print_line(f"badge after {time.monotonic() - before:.2f} s")
+    # history does not need the broker
+    page.page.get_by_role("button", name="5m", exact=True).click()
+    page.waits_for(f"({CANDLES})() == 78")
+    broker.start()
+    page.sees_not(".badge.bad", "Kafka does not answer", 15_000)
+    publish(settings, five_minutes("IBM", DAYS, 1))
+    page.waits_for(f"({CANDLES})() == 79")

@@ -1,0 +1,432 @@
+"""The one way into the raw tables: exactly once, any order, all or nothing, in few statements."""
+
+import datetime as dt
+import random
+import threading
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from streamlake_assets.errors import OffsetFencedError, TryLaterError
+from streamlake_assets.market.messages import Arrival, Counts, DeadLetter, Slice, StreamIdentity
+from streamlake_assets.market.sessions import UTC, daily_bar_time
+from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval, Status
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets_tests.bars import (
+    ACTIONS_STREAM,
+    BARS_STREAM,
+    NOW,
+    SESSION,
+    action,
+    arrivals,
+    bar,
+    minutes,
+    slice_of,
+    valid_bars,
+)
+from streamlake_assets_tests.tables import Database, statements
+
+pytestmark = pytest.mark.servers
+AS_OF = daily_bar_time(SESSION, "XNYS")
+SECOND = dt.timedelta(seconds=1)
+
+
+@pytest.fixture
+def store(database: Database) -> BarStore:
+    return BarStore(database.writer, "test")
+
+
+def put(store: BarStore, *facts: Bar | CorporateAction, first: int = 0, **where: Any) -> Counts:
+    return store.ingest([slice_of(facts, first, **where)])
+
+
+def current(database: Database) -> list[tuple[Any, ...]]:
+    return [(row.close, row.status) for row in database.rows(schema.bars)]
+
+
+def days(number: int, **changes: Any) -> list[Bar]:
+    return [bar(SESSION + dt.timedelta(days=n), **changes) for n in range(number)]
+
+
+# exactly once
+
+
+def test_the_same_slice_again_is_fenced_and_changes_nothing(store: BarStore, database: Database) -> None:
+    facts = days(5)
+    assert put(store, *facts) == Counts(new=5)
+    before = database.everything()
+    for repeated in (store, BarStore(database.writer, "after a restart")):
+        with pytest.raises(OffsetFencedError):
+            put(repeated, *facts)
+    assert database.everything() == before
+
+
+def test_a_partition_goes_on_only_from_its_stored_offset(store: BarStore, database: Database) -> None:
+    facts = days(9)
+    put(store, *facts[:3])
+    for wrong in (0, 2, 4):
+        with pytest.raises(OffsetFencedError):
+            put(store, *facts[3:5], first=wrong)
+    put(store, *facts[3:5], first=3)
+    assert store.next_offsets(BARS_STREAM) == {0: 5}
+    assert database.count(schema.bars) == 5
+
+
+def test_a_recreated_topic_and_another_cluster_begin_at_nought(store: BarStore, database: Database) -> None:
+    put(store, *days(3))
+    for stream in (BARS_STREAM._replace(topic_id="recreated"), BARS_STREAM._replace(cluster_id="other")):
+        assert store.next_offsets(stream) == {}
+        assert put(store, *days(3), stream=stream) == Counts(same=3)
+    assert database.count(schema.stream_offsets) == 3
+
+
+def test_a_zombie_that_stores_the_same_slice_at_the_same_time_is_fenced(database: Database) -> None:
+    facts = days(200)
+    barrier = threading.Barrier(3)
+    outcomes: list[Counts | Exception] = []
+
+    def run(name: str) -> None:
+        own = BarStore(database.writer, name)
+        own.next_offsets(BARS_STREAM)
+        barrier.wait(timeout=30)
+        try:
+            outcomes.append(put(own, *facts))
+        except (OffsetFencedError, TryLaterError) as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert [one for one in outcomes if isinstance(one, Counts)] == [Counts(new=200)]
+    assert len(outcomes) == 3
+    assert database.count(schema.bars) == 200
+    assert database.count(schema.ingest_batches) == 1
+
+
+# all or nothing
+
+
+def test_one_fenced_partition_rolls_the_whole_call_back(store: BarStore, database: Database) -> None:
+    put(store, *days(2, symbol="MSFT"), partition=1)
+    before = database.everything()
+    good = slice_of(days(3, symbol="NEW", source="unseen", exchange="XLON"), partition=0)
+    stale = slice_of(days(2, symbol="MSFT"), partition=1)
+    with pytest.raises(OffsetFencedError):
+        store.ingest([good, stale])
+    assert database.everything() == before
+    assert store.ingest([good]) == Counts(new=3)
+
+
+@pytest.mark.parametrize("table", ["ingest_batches", "bars", "bar_revisions", "ingest_touches", "dead_letters"])
+def test_a_failure_anywhere_leaves_nothing_and_the_retry_stores_all(
+    store: BarStore, database: Database, table: str
+) -> None:
+    put(store, *days(2))
+    before = database.everything()
+    part = with_dead(slice_of(days(3, price="20", as_of=NOW, sector="Made"), first=2), [letter(5)])
+
+    def fail(_c: Any, _cur: Any, statement: str, _p: Any, _ctx: Any, _many: bool) -> None:
+        if statement.replace("`", "").startswith(f"INSERT INTO {table} "):
+            raise sa.exc.OperationalError(statement, None, Exception(1213, "made deadlock"))
+
+    sa.event.listen(database.writer, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(TryLaterError):
+            store.ingest([part])
+    finally:
+        sa.event.remove(database.writer, "before_cursor_execute", fail)
+    assert database.everything() == before
+    assert store.ingest([part]) == Counts(new=1, changed=2, dead=1)
+
+
+# dead letters
+
+
+def letter(offset: int, key: bytes | None = b"AAPL", payload: bytes | None = b"{") -> DeadLetter:
+    return DeadLetter(offset, NOW, "bad_json", "detail ünï \0 苹果 😀", key, payload)
+
+
+def with_dead(part: Slice, dead: Sequence[DeadLetter]) -> Slice:
+    return Slice(part.stream, part.partition, part.first_offset, part.next_offset + len(dead), part.arrivals, dead)
+
+
+def test_dead_letters_are_whole_and_in_the_same_transaction(store: BarStore, database: Database) -> None:
+    payloads = [None, b"", b"\x00\xff'\\\"%s", bytes(range(256)) * 4_000]
+    keys = [None, b"", b"\xff\x00'", b"k" * 600]
+    dead = [letter(1 + n, key, payload) for n, (key, payload) in enumerate(zip(keys, payloads, strict=True))]
+    assert store.ingest([with_dead(slice_of(days(1)), dead)]) == Counts(new=1, dead=4)
+    stored = database.rows(schema.dead_letters)
+    assert [row.payload for row in stored] == payloads
+    assert [row.message_key for row in stored] == [key and key[:512] for key in keys]
+    assert {(row.reason, row.detail, row.broker_time) for row in stored} == {
+        ("bad_json", "detail ünï \0 苹果 😀", NOW.replace(tzinfo=None))
+    }
+    assert [row.kafka_offset for row in stored] == [1, 2, 3, 4]
+    assert {row.batch_id for row in stored} == {database.rows(schema.ingest_batches)[0].id}
+
+
+def test_a_slice_of_dead_letters_alone_moves_the_offset(store: BarStore, database: Database) -> None:
+    store.ingest([Slice(BARS_STREAM, 2, 7, 9, [], [letter(7), letter(8)])])
+    assert store.next_offsets(BARS_STREAM) == {2: 9}
+    assert database.count(schema.bars) == 0
+
+
+# versions
+
+
+def test_settled_replaces_provisional_and_the_other_way_round_never(store: BarStore, database: Database) -> None:
+    settled, provisional = bar(price="11"), bar(price="10", status=Status.PROVISIONAL, as_of=AS_OF + SECOND)
+    assert put(store, provisional) == Counts(new=1)
+    assert put(store, settled, first=1) == Counts(changed=1)
+    assert put(store, provisional, bar(price="12", status=Status.PROVISIONAL), first=2) == Counts(older=2)
+    assert current(database) == [(11, "settled")]
+    assert sorted(row.close for row in database.rows(schema.bar_revisions)) == [10, 12]
+
+
+def test_a_source_of_higher_rank_replaces_even_a_settled_bar(store: BarStore, database: Database) -> None:
+    put(store, bar(price="10", source="bokeh_sampledata", status=Status.PROVISIONAL))
+    assert put(store, bar(price="11", source="unranked", as_of=NOW), first=1) == Counts(older=1)
+    assert put(store, bar(price="12", source="bridge", as_of=NOW), first=2) == Counts(older=1)
+    assert current(database) == [(10, "provisional")]
+
+
+def test_each_version_is_a_revision_once_with_its_first_arrival(store: BarStore, database: Database) -> None:
+    versions = [bar(price=str(10 + n), as_of=AS_OF + n * SECOND) for n in range(3)]
+    order = [1, 0, 1, 2, 1, 0, 0, 2]
+    for offset, number in enumerate(order):
+        put(store, versions[number], first=offset, time=NOW + offset * SECOND)
+    assert current(database) == [(12, "settled")]
+    seen = {int(row.close): (row.kafka_offset, row.known_from) for row in database.rows(schema.bar_revisions)}
+    assert seen == {10: (1, (NOW + SECOND).replace(tzinfo=None)), 11: (0, NOW.replace(tzinfo=None))}
+    (kept,) = database.rows(schema.bars)
+    assert (kept.kafka_offset, kept.known_from) == (3, (NOW + 3 * SECOND).replace(tzinfo=None))
+
+
+def test_versions_within_one_batch_end_like_batches_of_one(store: BarStore, database: Database) -> None:
+    versions = [bar(price=str(10 + n % 3), as_of=AS_OF + (n % 3) * SECOND) for n in (1, 0, 2, 1, 0, 2)]
+    assert put(store, *versions) == Counts(new=1, changed=1, same=1, older=3)
+    assert current(database) == [(12, "settled")]
+    assert database.count(schema.bar_revisions) == 2
+
+
+def test_the_same_values_with_trailing_zeros_are_the_same(store: BarStore, database: Database) -> None:
+    put(store, bar(open="10", volume=Decimal("1E+3")))
+    assert put(store, bar(open="10.0000", volume=Decimal("1000.0")), first=1) == Counts(same=1)
+    assert database.count(schema.bar_revisions) == 0
+
+
+def test_corporate_actions_have_versions_too(store: BarStore, database: Database) -> None:
+    def put_action(offset: int, **changes: Any) -> Counts:
+        return put(store, action(**changes), first=offset, stream=ACTIONS_STREAM)
+
+    assert put_action(0) == Counts(new=1)
+    assert put_action(1) == Counts(same=1)
+    assert put_action(2, factor=Decimal("0.25"), as_of=AS_OF + SECOND) == Counts(changed=1)
+    assert put_action(3, factor=Decimal("0.75"), as_of=AS_OF - SECOND) == Counts(older=1)
+    assert put_action(4, kind=ActionKind.DIVIDEND, factor=Decimal("0.9876543219")) == Counts(new=1)
+    assert [row.factor for row in database.rows(schema.corporate_actions)] == [Decimal("0.25"), Decimal("0.9876543219")]
+    assert sorted(row.factor for row in database.rows(schema.corporate_action_revisions)) == [
+        Decimal("0.5"), Decimal("0.75"),
+    ]  # fmt: skip
+
+
+# any order of arrival
+
+
+def a_history() -> list[Bar | CorporateAction]:
+    """Facts of four instruments: several versions of each key, descriptions that disagree, repeats."""
+    facts: list[Bar | CorporateAction] = []
+    for symbol, kind in (("AAPL", AssetClass.STOCK), ("BTC", AssetClass.CRYPTO), ("SPX", AssetClass.INDEX)):
+        for day in range(4):
+            session = SESSION + dt.timedelta(days=day)
+            moment = daily_bar_time(session, "XNYS")
+            for version in range(3):
+                volume = None if kind is AssetClass.INDEX else Decimal(100 + version)
+                made = bar(
+                    session, symbol=symbol, asset_class=kind, price=str(10 + version), volume=volume,
+                    source=["made", "bridge", "bokeh_sampledata"][version], as_of=moment + version * SECOND,
+                )  # fmt: skip
+                facts += [made, replace(made, status=Status.PROVISIONAL)]
+    moment = AS_OF + 10 * SECOND
+    facts += [bar(symbol="AAPL", name="Apple", as_of=moment), bar(symbol="AAPL", name="Apple Inc.", as_of=moment)]
+    facts += [bar(symbol="AAPL", sector=" Technology ", currency="USD", as_of=moment - SECOND)]
+    facts += [bar(symbol="IBM", sector="technology"), bar(symbol="IBM", sector="Technology", as_of=moment)]
+    facts += [bar(symbol="BTC", asset_class=AssetClass.FX, volume=None, source="other"), action(symbol="SPX")]
+    facts += [action(), action(factor=Decimal("0.25"), as_of=moment), action(symbol="ONLY")]
+    return facts * 2
+
+
+def test_any_order_of_arrival_leaves_equal_tables(database: Database) -> None:
+    facts = a_history()
+    found = []
+    for seed in range(5):
+        database.empty()
+        order = random.Random(seed)
+        order.shuffle(facts)
+        store = BarStore(database.writer, f"order {seed}")
+        offsets = {BARS_STREAM: 0, ACTIONS_STREAM: 0}
+        todo = list(facts)
+        while todo:
+            size = order.randint(1, 25)
+            batch, todo = todo[:size], todo[size:]
+            slices = []
+            for stream, kind in ((BARS_STREAM, Bar), (ACTIONS_STREAM, CorporateAction)):
+                own = [fact for fact in batch if isinstance(fact, kind)]
+                if own:
+                    slices.append(slice_of(own, offsets[stream], stream=stream, time=NOW + seed * SECOND))
+                    offsets[stream] += len(own)
+            store.ingest(slices)
+        found.append(database.meaning())
+    assert all(one == found[0] for one in found)
+    assert {name: len(rows) for name, rows in found[0].items()} == {
+        "instruments": 5,
+        "bars": 13,
+        "bar_revisions": len({(f.symbol, f.bar_time, repr(replace(f, name=None, sector=None, currency=None)))
+                              for f in facts if isinstance(f, Bar)}) - 13,
+        "corporate_actions": 3,
+        "corporate_action_revisions": 1,
+    }  # fmt: skip
+
+
+# descriptions
+
+
+def described(database: Database) -> dict[str, tuple[Any, ...]]:
+    return {row[0]: row[2:6] for row in database.meaning()["instruments"]}
+
+
+def test_the_latest_description_is_in_force_whatever_came_last(store: BarStore, database: Database) -> None:
+    late, early = bar(name="New", sector="S", as_of=NOW), bar(name="Old", currency="EUR", as_of=NOW - SECOND)
+    put(store, late)
+    put(BarStore(database.writer, "another"), early, bar(), first=1)
+    assert described(database)["AAPL"] == ("stock", "New", "S", None)
+
+
+def test_a_consumer_that_remembers_an_older_description_does_not_bring_it_back(
+    store: BarStore, database: Database
+) -> None:
+    put(store, bar(name="First", as_of=NOW))
+    put(BarStore(database.writer, "took over"), bar(name="Third", as_of=NOW + 2 * SECOND), first=1)
+    put(store, bar(name="Second", as_of=NOW + SECOND), first=2)
+    assert described(database)["AAPL"][1] == "Third"
+
+
+def test_an_instrument_first_seen_in_an_action_gets_the_class_of_its_bars(store: BarStore, database: Database) -> None:
+    put(store, action(symbol="SPX"), stream=ACTIONS_STREAM)
+    put(store, bar(symbol="SPX", asset_class=AssetClass.INDEX, volume=None))
+    assert described(database)["SPX"][0] == "index"
+
+
+def test_looking_up_what_is_known_uses_up_no_ids(store: BarStore, database: Database) -> None:
+    put(store, bar(sector="S", name="n"))
+    for n in range(1, 8):
+        other = BarStore(database.writer, f"restart {n}")
+        other.next_offsets(BARS_STREAM)
+        put(other, bar(sector="S", name=f"n{n}", as_of=NOW + n * SECOND), first=n)
+    put(store, bar(symbol="NEXT", exchange="XLON", sector="T", source="unseen"), first=8)
+    tables = (schema.instruments, schema.exchanges, schema.sectors)
+    assert [sorted(row.id for row in database.rows(table)) for table in tables] == [[1, 2]] * 3
+
+
+# books
+
+
+def test_batches_tell_what_became_of_every_message(store: BarStore, database: Database) -> None:
+    slices = [
+        with_dead(slice_of([bar(), bar(), bar(price="20", as_of=NOW), bar(price="5")]), [letter(4)]),
+        slice_of(days(3, symbol="MSFT"), partition=3, first=70),
+    ]
+    total = store.ingest(slices)
+    assert total == Counts(new=4, changed=1, same=1, older=1, dead=1)
+    first, second = database.rows(schema.ingest_batches)
+    assert (first.partition_no, first.first_offset, first.next_offset, first.messages) == (0, 0, 5, 5)
+    assert (first.new, first.changed, first.same, first.older, first.dead) == (1, 1, 1, 1, 1)
+    assert (second.partition_no, second.first_offset, second.next_offset, second.new) == (3, 70, 73, 3)
+    assert {row.batch_id for row in database.rows(schema.bars) if row.kafka_offset >= 70} == {second.id}
+
+
+def test_touches_name_the_months_that_changed_and_no_others(store: BarStore, database: Database) -> None:
+    def touched(batch: int) -> set[tuple[int, dt.date]]:
+        return {(t.interval_id, t.month) for t in database.rows(schema.ingest_touches) if t.batch_id == batch}
+
+    put(store, bar(dt.date(2013, 1, 31)), bar(dt.date(2013, 2, 1)), *minutes(3))
+    put(store, bar(dt.date(2013, 1, 31)), bar(dt.date(2013, 2, 1), price="5", as_of=NOW), first=5)
+    put(store, action(ex_date=dt.date(2013, 3, 4)), stream=ACTIONS_STREAM)
+    put(store, bar(dt.date(2013, 1, 31)), first=7)
+    daily, five = 6, 2
+    january, february = dt.date(2013, 1, 1), dt.date(2013, 2, 1)
+    batches = [row.id for row in database.rows(schema.ingest_batches)]
+    assert [touched(batch) for batch in batches] == [
+        {(daily, january), (daily, february), (five, january)},
+        {(daily, february)},
+        {(daily, dt.date(2013, 3, 1))},
+        set(),
+    ]
+
+
+def test_the_session_of_a_bar_is_the_exchanges_date(store: BarStore, database: Database) -> None:
+    evening = dt.datetime(2013, 1, 15, 0, 30, tzinfo=UTC)
+    put(store, bar(interval=Interval.M5, bar_time=evening), bar(exchange="XTKS", interval=Interval.M5, bar_time=evening))
+    assert {row.session_date for row in database.rows(schema.bars)} == {dt.date(2013, 1, 14), dt.date(2013, 1, 15)}
+
+
+# few statements, exact values
+
+
+def test_five_thousand_rows_take_few_statements(store: BarStore, database: Database) -> None:
+    symbols = [f"S{n}" for n in range(5)]
+    start = dt.datetime(2013, 1, 14, 14, 30, tzinfo=UTC)
+    facts = [
+        bar(symbol=symbol, interval=Interval.M1, bar_time=start + dt.timedelta(minutes=n), price=str(10 + n), as_of=start)
+        for n in range(1000)
+        for symbol in symbols
+    ]
+    later = [replace(fact, as_of=NOW, close=fact.high) for fact in facts]
+    with statements(database.writer) as first:
+        assert put(store, *facts) == Counts(new=5000)
+    with statements(database.writer) as second:
+        assert put(store, *later, first=5000) == Counts(changed=5000)
+    print("N", len(first), len(second)); assert len(first) <= 30 and len(second) <= 20
+    dead = [letter(10_000 + n) for n in range(5000)]
+    with statements(database.writer) as third:
+        store.ingest([Slice(BARS_STREAM, 0, 10_000, 15_000, [], dead)])
+    print("N3", len(third))
+    assert (database.count(schema.bars), database.count(schema.bar_revisions)) == (5000, 5000)
+
+
+FACTS: dict[str, Callable[[Bar], Any]] = {
+    "open": lambda b: b.open, "high": lambda b: b.high, "low": lambda b: b.low, "close": lambda b: b.close,
+    "volume": lambda b: b.volume, "vwap": lambda b: b.vwap, "trades": lambda b: b.trades,
+    "status": lambda b: b.status.value, "synthetic": lambda b: b.synthetic,
+    "as_of": lambda b: b.as_of.replace(tzinfo=None), "event_time": lambda b: b.event_time.replace(tzinfo=None),
+    "bar_time": lambda b: b.bar_time.replace(tzinfo=None),
+}  # fmt: skip
+serial = count()
+
+
+@given(st.lists(valid_bars(), min_size=1, max_size=20, unique_by=lambda b: (b.instrument, b.interval, b.bar_time)))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_valid_bar_is_stored_to_the_last_digit(database: Database, facts: list[Bar]) -> None:
+    database.empty()
+    stream = StreamIdentity("c", f"t{next(serial)}", "finance-data")
+    store = BarStore(database.writer, "exact")
+    store.ingest([Slice(stream, 0, 0, len(facts), [Arrival(n, f.event_time, f) for n, f in enumerate(facts)], [])])
+    stored = {row.kafka_offset: row for row in database.rows(schema.bars)}
+    for offset, fact in enumerate(facts):
+        row = stored[offset]
+        assert {name: getattr(row, name) for name in FACTS} == {name: read(fact) for name, read in FACTS.items()}
+        assert row.known_from == fact.event_time.replace(tzinfo=None)
+    # and read back as the same versions
+    assert BarStore(database.writer, "again").ingest(
+        [Slice(stream, 1, 0, len(facts), arrivals(facts), [])]
+    ) == Counts(same=len(facts))

@@ -1,0 +1,200 @@
+"""Jobs and sensors on real stores: what is reported, when a refresh is asked for, that both jobs are green."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from streamlake_assets.definitions import defs
+from streamlake_assets.defs.jobs import raw_watermark, refresh_needed
+from streamlake_assets.errors import StreamlakeError
+from streamlake_assets.flows import observations
+from streamlake_assets.flows.documents import refresh_documents
+from streamlake_assets.market.contract import encode_bar
+from streamlake_assets.market.sessions import daily_bar_time
+from streamlake_assets.market.types import Bar
+from streamlake_assets.stores import ledger, schema
+from streamlake_assets_tests.defs.conftest import INGEST, Market, ingest, run_job, tables_restored, utc_now
+
+pytestmark = pytest.mark.servers
+
+RAW_KEYS = ["raw/bars", "raw/corporate_actions", "raw/dead_letters", "raw/instruments"]
+FACTS = (schema.bars, schema.bar_revisions, *INGEST)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def tick(
+    sensor: dg.SensorDefinition, market: Market, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorResult | dg.SkipReason:
+    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources={"stores": market.access})
+    result = sensor(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result
+
+
+def reported(result: dg.SensorResult | dg.SkipReason) -> dict[str, dg.AssetMaterialization]:
+    assert isinstance(result, dg.SensorResult)
+    events = [event for event in result.asset_events if isinstance(event, dg.AssetMaterialization)]
+    return {event.asset_key.to_user_string(): event for event in events}
+
+
+def next_session(market: Market) -> dt.date:
+    """Return the session that the newest forecasts are for."""
+    return ledger.rows(market.access.reader, last=1)[0].forecast.session
+
+
+def message(bar: Bar, **changes: object) -> tuple[str, bytes]:
+    changed = msgspec.structs.replace(bar, **changes)
+    return changed.symbol, encode_bar(changed, utc_now())
+
+
+def test_the_raw_tables_are_reported_with_their_offset_ranges_and_rows(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
+    events = reported(tick(raw_watermark, market, instance))
+    assert sorted(events) == RAW_KEYS
+    mark = observations.read_watermark(market.access.reader)
+    published = {place: f"0..{offset - 1}" for place, offset in mark.next_offsets.items() if offset}
+    assert len(published) >= 2
+    for key, event in events.items():
+        assert event.metadata["offset_ranges"].value == published, key
+        assert event.metadata["dagster/row_count"].value == mark.rows[key.removeprefix("raw/")]
+    assert events["raw/bars"].metadata["dagster/row_count"].value > 1000
+    assert events["raw/bars"].metadata["market_session"].value == str(market.plan.live[-1].session)
+
+
+def test_nothing_is_reported_twice_and_then_only_what_came_since(market: Market, instance: dg.DagsterInstance) -> None:
+    first = tick(raw_watermark, market, instance)
+    assert isinstance(first, dg.SensorResult)
+    assert isinstance(tick(raw_watermark, market, instance, first.cursor), dg.SkipReason)
+    bar = market.plan.daily[-1]
+    with tables_restored(market.settings, *FACTS):
+        new = message(bar, bar_time=daily_bar_time(next_session(market), bar.exchange))
+        ingest(market, [new, ("IBM", b"no bar")])
+        second = tick(raw_watermark, market, instance, first.cursor)
+        places = observations.read_watermark(market.access.reader).next_offsets.keys()
+    ranges = reported(second)["raw/dead_letters"].metadata["offset_ranges"].value
+    assert isinstance(ranges, dict)
+    assert set(ranges) == places - json.loads(str(first.cursor)).keys(), "only the stream that moved"
+    assert set(ranges.values()) <= {"0..0", "0..1"}
+
+
+def test_no_refresh_is_asked_for_before_the_first_message(market: Market, instance: dg.DagsterInstance) -> None:
+    with tables_restored(market.settings, schema.stream_offsets) as connection:
+        connection.execute(sa.delete(schema.stream_offsets))
+        connection.commit()
+        result = tick(refresh_needed, market, instance)
+    assert isinstance(result, dg.SkipReason)
+    assert "no message" in str(result.skip_message)
+
+
+def test_without_a_champion_only_the_documents_are_refreshed(market: Market, instance: dg.DagsterInstance) -> None:
+    with tables_restored(market.settings, schema.champions) as connection:
+        connection.execute(sa.delete(schema.champions))
+        connection.commit()
+        result = tick(refresh_needed, market, instance)
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or []
+    wanted = [key.to_user_string() for key in request.asset_selection or []]
+    assert wanted == ["documents/session_bars", "documents/feature_buckets"]
+
+
+def test_with_a_champion_everything_but_training_is_refreshed_once(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
+    result = tick(refresh_needed, market, instance)
+    assert isinstance(result, dg.SensorResult)
+    (request,) = result.run_requests or []
+    assert request.asset_selection is None
+    again = tick(refresh_needed, market, instance, result.cursor)
+    assert isinstance(again, dg.SkipReason)
+    assert "no new messages" in str(again.skip_message)
+
+
+def test_new_messages_move_the_cursor_on(market: Market, instance: dg.DagsterInstance) -> None:
+    first = tick(refresh_needed, market, instance)
+    assert isinstance(first, dg.SensorResult)
+    with tables_restored(market.settings, *INGEST):
+        ingest(market, [("IBM", b"no bar")])
+        second = tick(refresh_needed, market, instance, first.cursor)
+    assert isinstance(second, dg.SensorResult)
+    assert second.cursor != first.cursor
+    assert len(second.run_requests or []) == 1
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_while_a_refresh_is_in_progress_no_second_one_is_asked_for(
+    status: dg.DagsterRunStatus, market: Market, instance: dg.DagsterInstance
+) -> None:
+    run = instance.create_run_for_job(defs().resolve_job_def("refresh"), status=status)
+    result = tick(refresh_needed, market, instance)
+    assert isinstance(result, dg.SkipReason)
+    assert "in progress" in str(result.skip_message)
+    instance.report_run_canceled(run)
+    assert isinstance(tick(refresh_needed, market, instance), dg.SensorResult), "what was put off is asked for later"
+
+
+def test_both_jobs_are_green_and_every_check_passes(market: Market) -> None:
+    assert [state for state in market.driver.checks() if not state.passed] == []
+    made = market.driver.materialized()
+    assert {name for name in made if name.startswith("raw/")} == set(RAW_KEYS)
+    assert len(made) == 12, "all but the three that are observed"
+    scored = [row for row in ledger.rows(market.access.reader) if row.realised is not None]
+    assert len(scored) == 2 * 3 * len(market.plan.live)
+
+
+def test_training_again_on_the_same_data_makes_no_new_version_and_no_new_forecast(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
+    # the good state was trained before the live sessions: the first run learns from them, the second from nothing new
+    assert run_job("daily", market, instance).success
+    versions, rows = market.access.models.versions(), len(ledger.rows(market.access.reader))
+    assert run_job("daily", market, instance).success
+    assert market.access.models.versions() == versions
+    assert len(ledger.rows(market.access.reader)) == rows
+
+
+def test_bars_that_came_before_their_forecasts_give_no_signal_and_no_failed_run(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
+    session, step = next_session(market), market.plan.bridged[-1]
+    later = daily_bar_time(session, "XNYS") - daily_bar_time(step.session, "XNYS")
+    early = [message(bar, bar_time=bar.bar_time + later) for bar in step.intraday()[:3]]
+    ledger_tables = (schema.forecasts, schema.forecast_scores, schema.signals)
+    with tables_restored(market.settings, *FACTS, *ledger_tables) as connection:
+        for table in ledger_tables:
+            connection.exec_driver_sql(f"TRUNCATE TABLE `{table.name}`")
+        ingest(market, early)
+        result = run_job("refresh", market, instance)
+        rows = ledger.rows(market.access.reader)
+    market.access.documents.clear()
+    refresh_documents(market.access.reader, market.access.documents, utc_now(), full=True)
+    assert result.success
+    assert {(row.forecast.session, row.late) for row in rows} == {(session, True)}
+    (signals,) = result.asset_materializations_for_node("signals__daily")
+    assert signals.metadata["dagster/row_count"].value == 0
+    assert "no forecast is open" in str(signals.metadata["reason"].value)
+    failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
+    assert failed == ["forecasts_are_on_time"], "said, and blocking nothing"
+
+
+def test_a_failing_step_is_told_in_one_line_with_step_and_cause(market: Market) -> None:
+    kept = {path: path.read_bytes() for path in market.settings.data_dir.glob("models/*/manifest.json")}
+    try:
+        for path in kept:
+            path.unlink()
+        with pytest.raises(StreamlakeError, match=r"forecasts__next_session: .*no model of") as failure:
+            market.driver.run("refresh")
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert "\n" not in str(failure.value)

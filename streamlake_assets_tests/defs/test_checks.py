@@ -1,0 +1,325 @@
+"""Every asset check passes on the good state and fails on the fault it is there for; faults are real and undone."""
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields, replace
+from typing import Any
+
+import dagster as dg
+import msgspec
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from bson import Decimal128
+from pymongo import MongoClient
+
+from streamlake_assets.definitions import defs
+from streamlake_assets.defs import documents, features, forecasts, models, raw, stream
+from streamlake_assets.flows import training
+from streamlake_assets.learning.snapshot import read_snapshot, write_snapshot
+from streamlake_assets.market import quality
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_bar
+from streamlake_assets.market.forecasts import Forecast, score
+from streamlake_assets.market.sessions import daily_bar_time
+from streamlake_assets.market.signals import Action, Signal
+from streamlake_assets.market.targets import Target
+from streamlake_assets.settings import DATABASE
+from streamlake_assets.sidecar.consumer import PROCESS
+from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores.operations import beat
+from streamlake_assets_tests.defs.conftest import INGEST, Market, ingest, run_job, tables_restored, utc_now
+
+pytestmark = pytest.mark.servers
+
+Fault = Callable[[Market], AbstractContextManager[None]]
+LEDGER = (schema.forecasts, schema.forecast_scores, schema.signals, schema.model_versions)
+
+
+@contextmanager
+def collection(market: Market, name: str) -> Iterator[Any]:
+    """Give a collection of the document store, and put one document that was taken from it back."""
+    client: MongoClient[dict[str, Any]] = MongoClient(market.settings.mongo)
+    found = client[DATABASE][name]
+    victim = found.find().sort("_id", 1).skip(100 if name == "session_bars" else 0).limit(1).next()
+    try:
+        yield (found, victim)
+    finally:
+        found.replace_one({"_id": victim["_id"]}, victim, upsert=True)
+        client.close()
+
+
+@contextmanager
+def document_removed(market: Market) -> Iterator[None]:
+    with collection(market, "session_bars") as (found, victim):
+        found.delete_one({"_id": victim["_id"]})
+        yield
+
+
+@contextmanager
+def document_changed(market: Market) -> Iterator[None]:
+    with collection(market, "session_bars") as (found, victim):
+        found.update_one({"_id": victim["_id"]}, {"$set": {"close": Decimal128("0.01")}})
+        yield
+
+
+@contextmanager
+def bucket_removed(market: Market) -> Iterator[None]:
+    with collection(market, "feature_buckets") as (found, victim):
+        found.delete_one({"_id": victim["_id"]})
+        yield
+
+
+@contextmanager
+def high_below_low(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, schema.bars) as connection:
+        one = connection.execute(sa.select(schema.bars).limit(1)).one()
+        key = (schema.bars.c[name] == getattr(one, name) for name in ("instrument_id", "interval_id", "bar_time"))
+        connection.execute(sa.update(schema.bars).where(*key).values(high=one.low / 2))
+        connection.commit()
+        yield
+
+
+@contextmanager
+def factor_zero(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, schema.corporate_actions) as connection:
+        connection.execute(sa.update(schema.corporate_actions).values(factor=0))
+        connection.commit()
+        yield
+
+
+@contextmanager
+def silent_instrument(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, schema.instruments) as connection:
+        exchange = connection.execute(sa.select(schema.instruments.c.exchange_id).limit(1)).scalar_one()
+        connection.execute(
+            sa.insert(schema.instruments).values(symbol="MUTE", exchange_id=exchange, asset_class="stock")
+        )
+        connection.commit()
+        yield
+
+
+@contextmanager
+def many_dead_letters(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, *INGEST):
+        ingest(market, [("IBM", b"no bar")] * 300)
+        yield
+
+
+@contextmanager
+def old_heartbeat(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, schema.heartbeats) as connection:
+        connection.execute(sa.update(schema.heartbeats).values(beat_at=utc_now() - dt.timedelta(minutes=5)))
+        connection.commit()
+        yield
+
+
+def set_back(topic: str) -> Fault:
+    """Let the tables be further behind a topic than the consumer may be."""
+
+    @contextmanager
+    def fault(market: Market) -> Iterator[None]:
+        offsets, streams = schema.stream_offsets, schema.streams
+        with tables_restored(market.settings, offsets) as connection:
+            ids = sa.select(streams.c.id).where(streams.c.topic == topic).scalar_subquery()
+            behind = offsets.c.next_offset - quality.LAG_LIMIT - 1
+            connection.execute(sa.update(offsets).where(offsets.c.stream_id.in_(ids)).values(next_offset=behind))
+            connection.commit()
+            yield
+
+    return fault
+
+
+@contextmanager
+def row_twice(market: Market) -> Iterator[None]:
+    path = training.snapshot_path(market.access.training_sets)
+    kept = path.read_bytes()
+    frame, _ = read_snapshot(path)
+    rows = np.append(np.arange(len(frame)), 0)
+    grown = {
+        field.name: value[rows] if isinstance(value, np.ndarray) else {name: each[rows] for name, each in value.items()}
+        for field in fields(frame)
+        if isinstance(value := getattr(frame, field.name), np.ndarray | dict)
+    }
+    write_snapshot(replace(frame, **grown), path)
+    try:
+        yield
+    finally:
+        path.write_bytes(kept)
+
+
+@contextmanager
+def model_file_cut(market: Market) -> Iterator[None]:
+    champion = training.champion_of(market.access.models, Target.LOG_RANGE).model.version
+    folder = market.access.models.open(champion)
+    victim = next(path for path in sorted(folder.iterdir()) if path.name != "manifest.json")
+    kept = victim.read_bytes()
+    victim.write_bytes(kept[:-1])
+    try:
+        yield
+    finally:
+        victim.write_bytes(kept)
+
+
+@contextmanager
+def skill_too_good(market: Market) -> Iterator[None]:
+    version = training.champion_of(market.access.models, Target.LOG_RANGE).model.version
+    path = market.access.models.open(version) / "manifest.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"skill": 0.9, "skill_high": 0.95}))
+    try:
+        yield
+    finally:
+        path.write_text(kept)
+
+
+def newest(market: Market) -> Forecast:
+    """Return the newest forecast of the first instrument's range."""
+    rows = ledger.rows(market.access.reader, last=20)
+    return next(row.forecast for row in rows if row.forecast.target is Target.LOG_RANGE)
+
+
+def later(forecast: Forecast, days: int) -> Forecast:
+    """Return the same forecast for a later session."""
+    return msgspec.structs.replace(
+        forecast, session=forecast.session + dt.timedelta(days), after_session=forecast.session
+    )
+
+
+@contextmanager
+def forecast_after_the_bar(market: Market) -> Iterator[None]:
+    late = later(newest(market), 1)
+    bar = msgspec.structs.replace(
+        market.plan.daily[-1],
+        symbol=late.symbol,
+        exchange=late.exchange,
+        bar_time=daily_bar_time(late.session, late.exchange),
+    )
+    with tables_restored(market.settings, *LEDGER, *INGEST, schema.bars):
+        ingest(market, [(bar.symbol, encode_bar(bar, utc_now()))])
+        assert ledger.issue(market.access.writer, [late]).late == 1
+        yield
+
+
+def judged(market: Market, covered: int, missed: int) -> None:
+    """Put forecasts into the ledger that were judged: so many inside their interval, so many outside."""
+    made = [later(newest(market), days) for days in range(1, covered + missed + 1)]
+    assert ledger.issue(market.access.writer, made).late == 0
+    table = schema.forecasts
+    with market.access.reader.connect() as connection:
+        ids = list(connection.execute(sa.select(table.c.id).order_by(table.c.id.desc()).limit(len(made))).scalars())
+    values = [*([made[0].point] * covered), *([made[0].high + 1] * missed)]
+    scored = ((number, score(made[0], value)) for number, value in zip(ids, values, strict=True))
+    assert ledger.put_scores(market.access.writer, scored) == len(made)
+
+
+@contextmanager
+def outcomes_outside(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, *LEDGER):
+        judged(market, covered=60, missed=60)
+        yield
+
+
+@contextmanager
+def signal_without_skill(market: Market) -> Iterator[None]:
+    rows = ledger.rows(market.access.reader)
+    forecast = next(row.forecast for row in rows if row.forecast.target is Target.ADJUSTED_RETURN)
+    assert not forecast.has_skill
+    signal = Signal(
+        symbol=forecast.symbol,
+        exchange=forecast.exchange,
+        session=forecast.session,
+        action=Action.BUY,
+        model_version=forecast.model_version,
+        point=forecast.point,
+        low=forecast.low,
+        high=forecast.high,
+        cost=0.0,
+    )
+    with tables_restored(market.settings, *LEDGER):
+        assert ledger.put_signals(market.access.writer, [signal], "by hand") == 1
+        yield
+
+
+FAULTS: list[tuple[dg.AssetChecksDefinition, Fault]] = [
+    (stream.bars_are_stored, set_back(BARS_TOPIC)),
+    (stream.actions_are_stored, set_back(ACTIONS_TOPIC)),
+    (stream.consumer_is_alive, old_heartbeat),
+    (raw.bars_keep_the_contract, high_below_low),
+    (raw.factors_are_positive, factor_zero),
+    (raw.instruments_have_bars, silent_instrument),
+    (raw.dead_letters_are_few, many_dead_letters),
+    (documents.documents_equal_daily_bars, document_changed),
+    (documents.documents_cover_sessions, document_removed),
+    (documents.buckets_hold_every_session, bucket_removed),
+    (features.rows_are_unique_and_lagged, row_twice),
+    (models.champions_open, model_file_cut),
+    (models.skill_is_plausible, skill_too_good),
+    (forecasts.forecasts_are_on_time, forecast_after_the_bar),
+    (forecasts.intervals_cover, outcomes_outside),
+    (forecasts.signals_need_skill, signal_without_skill),
+]
+
+
+def name_of(check: dg.AssetChecksDefinition) -> str:
+    (key,) = check.check_keys
+    return key.name
+
+
+def evaluate(check: dg.AssetChecksDefinition, market: Market) -> dg.AssetCheckResult:
+    result = check(stores=market.access)
+    assert isinstance(result, dg.AssetCheckResult)
+    return result
+
+
+def test_every_check_of_the_location_has_its_fault_here() -> None:
+    keys = defs().resolve_asset_graph().asset_check_keys
+    assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
+    assert len(FAULTS) == len(keys) == 16
+
+
+@pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])
+def test_a_check_passes_on_the_good_state_and_fails_on_its_fault(
+    check: dg.AssetChecksDefinition, fault: Fault, market: Market
+) -> None:
+    if check is stream.consumer_is_alive:
+        beat(market.access.writer, PROCESS, {})
+    good = evaluate(check, market)
+    assert good.passed, good.description
+    with fault(market):
+        bad = evaluate(check, market)
+    assert not bad.passed, bad.description
+    assert bad.description != good.description, "what was found is said"
+    assert bad.metadata, "value and limit are in the metadata"
+    assert evaluate(check, market).passed, "the fault is undone"
+
+
+def test_intervals_that_hold_nine_of_ten_outcomes_pass(market: Market) -> None:
+    with tables_restored(market.settings, *LEDGER):
+        judged(market, covered=108, missed=12)
+        result = evaluate(forecasts.intervals_cover, market)
+    assert result.passed
+    assert result.metadata["scores"].value >= quality.COVERAGE_LEAST
+
+
+def test_a_changed_document_blocks_everything_that_is_made_of_documents(market: Market) -> None:
+    with document_changed(market), dg.DagsterInstance.ephemeral() as instance:
+        result = run_job("daily", market, instance)
+        made = {key for key in instance.all_asset_keys() if instance.get_latest_materialization_event(key)}
+    assert not result.success
+    assert {key.to_user_string() for key in made} == {"documents/session_bars", "documents/feature_buckets"}
+
+
+def test_the_check_of_champions_fails_when_no_model_opens_at_all(market: Market) -> None:
+    kept = {path: path.read_bytes() for path in market.settings.data_dir.glob("models/*/*")}
+    try:
+        for path in kept:
+            if path.name != "manifest.json":
+                path.write_bytes(b"broken")
+        result = evaluate(models.champions_open, market)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert not result.passed
+    assert "0 of 2 champions open" in str(result.description)

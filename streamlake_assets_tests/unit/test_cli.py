@@ -1,0 +1,267 @@
+"""The command line without servers: help, exit codes, settings, masks, files of bars."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pydantic_settings import BaseSettings
+from typer.main import get_command
+
+from streamlake_assets import cli
+from streamlake_assets.commands import data, terminal
+from streamlake_assets.errors import BadRecordError, StreamlakeError, TryLaterError, UsageError
+from streamlake_assets.flows.documents import Refreshed
+from streamlake_assets.settings import Settings, example_env, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]
+GOOD = "Date,Open,High,Low,Close,Volume\n2024-01-02,10,12,9,11,100\n2024-01-03,11,13,10,12,200\n"
+BAD = GOOD + "2024-01-04,11,10,12,12,300\n"
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Run]:
+    """Run the command line in this process, in an empty folder, with the settings' defaults."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STREAMLAKE_{name.upper()}", raising=False)
+    load_settings.cache_clear()
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["streamlake", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        shown = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, shown.out, shown.err)
+
+    yield run
+    load_settings.cache_clear()
+
+
+@pytest.fixture
+def bars(tmp_path: Path) -> Callable[[str], str]:
+    def write(text: str) -> str:
+        path = tmp_path / "my.csv"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def error_classes(base: type[StreamlakeError] = StreamlakeError) -> list[type[StreamlakeError]]:
+    return [base, *(found for child in base.__subclasses__() for found in error_classes(child))]
+
+
+def test_help_lists_every_command_with_a_text_and_the_exit_codes(run: Run) -> None:
+    done = run("--help")
+    assert done.code == 0
+    assert set(COMMANDS) >= {"demo", "up", "down", "status", "urls", "logs", "replay", "validate", "consume", "cache"}
+    assert set(COMMANDS) >= {"train", "forecasts", "migrate", "reset", "doctor", "version"}
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        assert re.search(rf"^\W*{name} +\S", done.out, re.MULTILINE), name
+    assert "Exit codes: 0 done" in done.out
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_of_a_command_explains_every_option(name: str, run: Run) -> None:
+    assert run(name, "--help").code == 0
+    assert [option.name for option in COMMANDS[name].params if not getattr(option, "help", "")] == []
+
+
+@pytest.mark.parametrize("kind", error_classes())
+def test_an_error_is_one_line_and_its_own_exit_code(
+    kind: type[StreamlakeError], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = kind("bad_price", "[red] 3") if kind is BadRecordError else kind("[red] what to do")
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    done = run()
+    assert done.code == kind.exit_code != 0
+    assert done.err == f"error {error}\n"
+    assert done.out == ""
+
+
+def test_every_exit_code_is_in_the_help() -> None:
+    for kind in error_classes():
+        assert re.search(rf"(:|·)\s{kind.exit_code} ", terminal.EXIT_CODES), kind
+
+
+def test_ctrl_c_is_130_and_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(error: BaseException) -> Callable[[], None]:
+        def fails() -> None:
+            raise error
+
+        return fails
+
+    assert terminal.exit_code_of(raising(KeyboardInterrupt())) == 130
+    with pytest.raises(ZeroDivisionError):
+        terminal.exit_code_of(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("demo", "--spede", "1"), ("demo", "--speed", "0"), ("validate", "no-such-file.csv")]
+)
+def test_a_wrong_argument_is_said_with_exit_code_2(arguments: tuple[str, ...], run: Run) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert "Error" in done.err
+
+
+@pytest.mark.parametrize("command", ["urls", "consume", "status", "migrate"])
+@pytest.mark.parametrize(("name", "value"), [("KAFKA_PORT", "3"), ("LOG_LEVEL", "loud"), ("MIN_HISTORY", "many")])
+def test_a_bad_setting_is_named_with_exit_code_2(
+    command: str, name: str, value: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"STREAMLAKE_{name}", value)
+    done = run(command)
+    assert done.code == 2
+    assert done.err.startswith(f"error STREAMLAKE_{name}: ")
+
+
+def test_reset_needs_a_yes_and_deletes_nothing_without(run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / ".streamlake" / "data"
+    kept.mkdir(parents=True)
+    done = run("reset")
+    assert done.code == 2
+    assert "streamlake reset --yes" in done.err
+    assert kept.is_dir()
+
+
+def test_validate_says_0_for_a_good_file(run: Run, bars: Callable[[str], str]) -> None:
+    done = run("validate", bars(GOOD), "--symbol", "DEMO", "--interval", "1d", "--exchange", "XNAS")
+    assert done.code == 0
+    assert "2 rows, 2 good, 0 rejected" in done.out
+    assert "DEMO|XNAS" in done.out
+
+
+def test_validate_says_1_for_a_bad_row_and_names_line_and_reason(run: Run, bars: Callable[[str], str]) -> None:
+    done = run("validate", bars(BAD), "--symbol", "DEMO", "--interval", "1d")
+    assert done.code == 1
+    assert "3 rows, 2 good, 1 rejected" in done.out
+    assert re.search(r"^  line 4: price_order: .*high must be largest, low smallest$", done.out, re.MULTILINE)
+
+
+def test_validate_gives_the_same_as_json(run: Run, bars: Callable[[str], str]) -> None:
+    done = run("validate", bars(BAD), "--symbol", "DEMO", "--interval", "1d", "--json")
+    report = json.loads(done.out)
+    assert done.code == 1
+    assert (report["rows"], report["good"], report["rejects_by_reason"]) == (3, 2, {"price_order": 1})
+
+
+def test_a_missing_column_is_named_with_exit_code_2(run: Run, bars: Callable[[str], str]) -> None:
+    done = run("validate", bars("Date,Open,High,Low\n2024-01-02,1,2,1\n"), "--symbol", "DEMO")
+    assert done.code == 2
+    assert "close" in done.err.lower()
+    assert "--column" in done.err
+
+
+def test_strict_replay_stops_at_the_bad_row_before_any_server_is_asked(run: Run, bars: Callable[[str], str]) -> None:
+    done = run("replay", bars(BAD), "--symbol", "DEMO", "--interval", "1d", "--strict")
+    assert done.code == 2
+    assert "line 4: price_order" in done.err
+
+
+@pytest.mark.parametrize(("text", "expected"), [("60s", 60.0), ("5m", 300.0), ("1h", 3600.0)])
+def test_a_pause_is_read_in_seconds(text: str, expected: float) -> None:
+    assert terminal.seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "s", "60", "0s", "-1s", "1.5m", "²s", "1d", "m5"])
+def test_another_pause_is_refused(text: str, run: Run) -> None:
+    with pytest.raises(UsageError, match="--every"):
+        terminal.seconds(text)
+    assert run("cache", "--every", text).code == 2
+
+
+def test_a_repeated_refresh_outlives_an_outage_and_a_single_one_tells_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[float] = []
+
+    def refresh(*_: object) -> Refreshed:
+        if not calls:
+            raise TryLaterError("the document store does not answer")
+        return Refreshed(1, 2, 3, {})
+
+    def pause(seconds: float) -> None:
+        calls.append(seconds)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "refresh_cache", refresh)
+    monkeypatch.setattr("streamlake_assets.cli.time.sleep", pause)
+    done = run("cache", "--every", "2s")
+    assert done.code == 130
+    assert calls == [2.0, 2.0]
+    assert done.err == "put off: the document store does not answer\n"
+    assert done.out == "1 months touched, 2 session documents, 3 buckets written\n"
+    calls.clear()
+    assert run("cache").code == TryLaterError.exit_code
+
+
+def test_urls_mask_passwords_unless_told_otherwise(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLAKE_MYSQL_URL", "mysql+pymysql://me:geheim@db:3306/streamlake")
+    monkeypatch.setenv("STREAMLAKE_MONGO_URL", "mongodb://me:geheim@docs:27017")
+    masked = run("urls", "--json")
+    assert masked.code == 0
+    assert "geheim" not in masked.out + run("urls").out
+    found = json.loads(masked.out)
+    assert found["documents"] == "mongodb://me:***@docs:27017"
+    assert found["mysql_reader"] == "mysql+pymysql://me:***@db:3306/streamlake"
+    assert json.loads(run("urls", "--json", "--show-secrets").out)["documents"] == "mongodb://me:geheim@docs:27017"
+
+
+def test_status_of_an_empty_folder_says_that_nothing_runs(run: Run) -> None:
+    done = run("status", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["supervisor"] is None
+
+
+def test_doctor_exits_with_3_when_something_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = {"name": "Maven", "ok": False, "detail": "not found [x]", "remedy": "apt-get install -y maven"}
+    monkeypatch.setattr("streamlake_assets.commands.supervise.doctor", lambda settings: [finding])
+    done = run("doctor")
+    assert done.code == 3
+    assert "not found [x]" in done.out
+    assert "apt-get install -y maven" in done.out
+
+
+def test_version_is_the_installed_one(run: Run) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("version").out)
+
+
+def test_env_example_lists_every_setting_with_its_default() -> None:
+    path = ROOT / ".env.example"
+    assert path.read_text() == example_env(), f"{path.name} is streamlake_assets.settings.example_env()"
+
+
+def test_env_example_copied_as_it_is_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STREAMLAKE_{name.upper()}", raising=False)
+    assert issubclass(Settings, BaseSettings)
+    assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)  # type: ignore[call-arg]
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert "\n" not in field.description, name

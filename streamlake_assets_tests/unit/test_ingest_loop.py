@@ -1,0 +1,309 @@
+import datetime as dt
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlake_assets.broker.memory import MemoryBroker, MemoryReader
+from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
+from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, MAX_BYTES
+from streamlake_assets.market.messages import Counts, Message, Slice, StreamIdentity
+from streamlake_assets.sidecar.ingest import IngestLoop, cut_slice
+from streamlake_assets_tests.bars import BARS_STREAM, NOW, SESSION, action, bar, message, wire
+
+TOPICS = [BARS_TOPIC, ACTIONS_TOPIC]
+WHOLE = wire(bar())
+
+
+class MemoryStore:
+    """``IngestStore`` in memory: compare-and-set on the offset, all of a call or nothing; can be told to fail."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[StreamIdentity, dict[int, int]] = {}
+        self.stored: list[Slice] = []
+        self.down = False
+        self.lose_next_commit = False
+
+    def next_offsets(self, stream: StreamIdentity) -> dict[int, int]:
+        if self.down:
+            raise TryLaterError("down")
+        return dict(self.offsets.get(stream, {}))
+
+    def ingest(self, slices: Sequence[Slice]) -> Counts:
+        if self.down:
+            raise TryLaterError("down")
+        for part in slices:
+            if self.offsets.get(part.stream, {}).get(part.partition, part.first_offset) != part.first_offset:
+                raise OffsetFencedError("moved")
+        for part in slices:
+            self.offsets.setdefault(part.stream, {})[part.partition] = part.next_offset
+        self.stored += slices
+        if self.lose_next_commit:
+            self.lose_next_commit = False
+            raise TryLaterError("the connection was lost during COMMIT")
+        return Counts(new=sum(len(part.arrivals) for part in slices), dead=sum(len(part.dead) for part in slices))
+
+    def places(self) -> list[tuple[str, int, int]]:
+        """Topic, partition and offset of every message stored, dead or not."""
+        return sorted(
+            (part.stream.topic, part.partition, offset)
+            for part in self.stored
+            for offset in (*(one.offset for one in part.arrivals), *(one.offset for one in part.dead))
+        )
+
+
+class CountingReader(MemoryReader):
+    """Counts polls and remembers pauses; what is in ``slips`` comes out in spite of a pause."""
+
+    polls = 0
+    is_paused = False
+    slips: tuple[Message, ...] = ()
+
+    def take(self, most: int, timeout_s: float) -> list[Message]:
+        self.polls += 1
+        if self.is_paused and self.slips:
+            slipped, self.slips = self.slips, ()
+            return list(slipped)
+        return super().take(most, timeout_s)
+
+    def pause(self) -> None:
+        self.is_paused = True
+        super().pause()
+
+    def resume(self) -> None:
+        self.is_paused = False
+        super().resume()
+
+
+class Rig:
+    """A broker, a reader, a store and the loop between them; ``clock`` is the loop's monotonic time."""
+
+    def __init__(self, most: int = 5000) -> None:
+        self.broker = MemoryBroker(lambda: NOW, partitions=2)
+        self.store = MemoryStore()
+        self.clock = 0.0
+        self.reader = CountingReader(self.broker._logs, TOPICS, {})
+        self.streams = {topic: self.broker.identity(topic) for topic in TOPICS}
+        self.loop = IngestLoop(self.reader, self.store, self.streams, monotonic=lambda: self.clock)
+
+    def send(self, count: int, symbols: str = "AB", topic: str = BARS_TOPIC) -> None:
+        for n in range(count):
+            symbol = symbols[n % len(symbols)]
+            fact = bar(SESSION + dt.timedelta(days=n), symbol=symbol) if topic == BARS_TOPIC else action(symbol=symbol)
+            self.broker.send(topic, symbol, wire(fact))
+
+    def assign(self) -> None:
+        """What the reader does when partitions are assigned: begin at the stored offsets."""
+        for topic in TOPICS:
+            offsets = self.loop.start_offsets(topic, range(2))
+            self.reader.rewind({(topic, partition): offsets.get(partition, 0) for partition in range(2)})
+
+    def turns(self, count: int = 3, seconds: float = 0.6) -> None:
+        for _ in range(count):
+            self.loop.turn()
+            self.clock += seconds
+
+    def sent(self) -> list[tuple[str, int, int]]:
+        return sorted((m.topic, m.partition, m.offset) for topic in TOPICS for m in self.broker.messages(topic))
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_every_message_is_stored_once_and_kafka_is_told(rig: Rig) -> None:
+    rig.send(10)
+    rig.send(3, topic=ACTIONS_TOPIC)
+    counts, messages = rig.loop.turn()
+    assert (counts.new, counts.messages, len(messages)) == (13, 13, 13)
+    assert rig.store.places() == rig.sent()
+    assert rig.reader.committed == {
+        (topic, partition): offset
+        for topic in TOPICS
+        for partition, offset in rig.store.offsets[rig.streams[topic]].items()
+    }
+
+
+def test_nothing_to_do_does_nothing(rig: Rig) -> None:
+    assert rig.loop.turn() == (Counts(), [])
+    assert rig.store.stored == []
+
+
+def test_in_an_outage_the_loop_pauses_keeps_polling_and_resumes_where_the_store_is(rig: Rig) -> None:
+    rig.send(4)
+    rig.turns(1)
+    rig.send(4)
+    rig.store.down = True
+    rig.turns(1)
+    assert rig.loop.in_outage and rig.reader.is_paused
+    before = rig.reader.polls
+    rig.turns(5)
+    assert rig.reader.polls == before + 5
+    assert rig.loop.in_outage and rig.reader.is_paused
+    rig.send(4)
+    rig.store.down = False
+    rig.turns(3)
+    assert not rig.loop.in_outage and not rig.reader.is_paused
+    assert rig.store.places() == rig.sent()
+
+
+def test_in_an_outage_the_store_is_not_asked_more_than_once_a_second(rig: Rig) -> None:
+    rig.send(2)
+    rig.store.down = True
+    rig.turns(1, seconds=0.1)
+    rig.store.down = False
+    rig.turns(5, seconds=0.1)
+    assert rig.loop.in_outage
+    rig.turns(6, seconds=0.1)
+    assert not rig.loop.in_outage
+
+
+@pytest.mark.parametrize("stored_before", [0, 4])
+def test_a_lost_commit_is_not_stored_twice(rig: Rig, stored_before: int) -> None:
+    rig.send(stored_before)
+    rig.turns(1)
+    rig.send(6)
+    rig.store.lose_next_commit = True
+    rig.turns(4)
+    rig.send(2)
+    rig.turns(2)
+    assert rig.store.places() == rig.sent()
+
+
+def test_a_fenced_batch_is_dropped_and_the_loop_follows_the_stored_offset(rig: Rig) -> None:
+    rig.send(4, symbols="A")
+    rig.turns(1)
+    rig.send(4, symbols="A")
+    partition = next(iter(rig.store.offsets[rig.streams[BARS_TOPIC]]))
+    other = Slice(rig.streams[BARS_TOPIC], partition, 4, 6, [], [])
+    rig.store.ingest([other])
+    rig.turns(4)
+    assert rig.loop.fenced == 1
+    assert [offset for _, _, offset in rig.store.places()] == [0, 1, 2, 3, 6, 7]
+
+
+def test_poison_becomes_a_dead_letter_and_the_rest_goes_on(rig: Rig) -> None:
+    poison: list[tuple[str | None, bytes | None]] = [
+        ("A", None), ("A", b""), ("A", b"{"), (None, WHOLE), ("A", WHOLE), ("A", b"x" * (MAX_BYTES + 1)),
+        ("A", b"[" * 50_000), ("A", b'{"v": 2}'), ("A", WHOLE.replace(b'"open":10', b'"open":1e-99999999999999999999')),
+    ]  # fmt: skip
+    for key, value in poison:
+        rig.broker.send(BARS_TOPIC, key, value)
+        rig.send(1, symbols="A")
+    counts, _ = rig.loop.turn()
+    assert (counts.new, counts.dead) == (len(poison), len(poison))
+    dead = [letter for part in rig.store.stored for letter in part.dead]
+    assert {(letter.key, letter.payload) for letter in dead} == {(k and k.encode(), v) for k, v in poison}
+    assert all(letter.reason and letter.detail for letter in dead)
+
+
+def test_a_message_that_slips_through_the_pause_comes_again(rig: Rig) -> None:
+    rig.send(6, symbols="A")
+    rig.store.down = True
+    rig.turns(1)
+    rig.broker.send(BARS_TOPIC, "B", wire(bar(symbol="B")))
+    late = rig.broker.messages(BARS_TOPIC)[0 if rig.broker.messages(BARS_TOPIC)[0].key == b"B" else -1]
+    assert late.key == b"B"
+    rig.reader.rewind({(BARS_TOPIC, late.partition): late.offset + 1})
+    rig.reader.slips = (late,)
+    rig.turns(1)
+    rig.store.down = False
+    rig.turns(4)
+    assert rig.store.places() == rig.sent()
+
+
+def test_assigned_partitions_begin_at_the_stored_offsets(rig: Rig) -> None:
+    rig.send(8)
+    rig.turns(1)
+    second = IngestLoop(rig.reader, rig.store, rig.streams)
+    offsets = second.start_offsets(BARS_TOPIC, [0, 1, 7])
+    assert offsets == rig.store.offsets[rig.streams[BARS_TOPIC]]
+
+
+def test_revoked_partitions_are_forgotten_even_in_an_outage(rig: Rig) -> None:
+    rig.send(4)
+    rig.store.down = True
+    rig.turns(2)
+    rig.loop.forget()
+    assert not rig.loop.in_outage and not rig.reader.is_paused
+    rig.store.down = False
+    rig.assign()
+    rig.turns(1)
+    assert rig.store.places() == rig.sent()
+
+
+def test_a_store_that_contradicts_itself_stops_the_loop(rig: Rig) -> None:
+    class Broken(MemoryStore):
+        def ingest(self, slices: Sequence[Slice]) -> Counts:
+            raise IntegrityError("broken")
+
+    rig.send(1)
+    loop = IngestLoop(rig.reader, Broken(), rig.streams)
+    with pytest.raises(IntegrityError, match="broken"):
+        loop.turn()
+
+
+@given(st.data())
+def test_any_sequence_of_faults_stores_each_message_once_and_tiles_the_offsets(data: st.DataObject) -> None:
+    rig = Rig()
+    for _ in range(data.draw(st.integers(3, 12), "steps")):
+        rig.send(data.draw(st.integers(0, 5), "messages"), symbols=data.draw(st.sampled_from(["A", "B", "AB"])))
+        match data.draw(st.sampled_from(["none", "down", "up", "lost", "rebalance"]), "fault"):
+            case "down":
+                rig.store.down = True
+            case "up":
+                rig.store.down = False
+            case "lost":
+                rig.store.lose_next_commit = True
+            case "rebalance" if not rig.store.down:
+                rig.loop.forget()
+                rig.assign()
+        rig.turns(data.draw(st.integers(0, 3), "turns"))
+    rig.store.down = rig.store.lose_next_commit = False
+    rig.turns(4)
+    assert rig.store.places() == rig.sent()
+    ends: dict[tuple[str, int], int] = {}
+    for part in rig.store.stored:
+        place = (part.stream.topic, part.partition)
+        assert part.first_offset == ends.get(place, 0)
+        ends[place] = part.next_offset
+
+
+def cut(offsets: Sequence[int], expected: int | None) -> Slice | None:
+    return cut_slice(BARS_STREAM, [message(WHOLE, offset) for offset in offsets], expected)
+
+
+def test_messages_before_the_expected_offset_are_stored_already() -> None:
+    assert cut([3, 4], expected=5) is None
+    part = cut([3, 4, 5, 6], expected=5)
+    assert part is not None
+    assert (part.first_offset, part.next_offset) == (5, 7)
+    assert [arrival.offset for arrival in part.arrivals] == [5, 6]
+
+
+def test_offsets_that_the_broker_skips_belong_to_the_slice_around_them() -> None:
+    part = cut([8, 11], expected=5)
+    assert part is not None
+    assert (part.first_offset, part.next_offset) == (5, 12)
+
+
+def test_a_partition_never_stored_begins_at_its_first_message() -> None:
+    part = cut([40, 41], expected=None)
+    assert part is not None
+    assert (part.first_offset, part.next_offset) == (40, 42)
+
+
+def test_a_message_handed_out_twice_counts_once() -> None:
+    part = cut([5, 5, 6, 5, 6, 7], expected=5)
+    assert part is not None
+    assert [arrival.offset for arrival in part.arrivals] == [5, 6, 7]
+
+
+def test_actions_are_decoded_as_actions() -> None:
+    stream = StreamIdentity("c", "t", ACTIONS_TOPIC)
+    part = cut_slice(stream, [message(wire(action())), message(WHOLE, 1)], None)
+    assert part is not None
+    assert [arrival.fact for arrival in part.arrivals] == [action()]
+    assert [letter.offset for letter in part.dead] == [1]

@@ -1,0 +1,73 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from streamlake_assets.market import quality
+from streamlake_assets.market.session_documents import SessionDocument, session_document
+from streamlake_assets.market.types import Instrument, Interval
+from streamlake_assets_tests.bars import SESSION
+from streamlake_assets_tests.unit.test_session_documents import one
+
+
+def document(symbol: str = "AAPL", price: str = "10") -> SessionDocument:
+    return session_document(Instrument(symbol, "XNYS"), SESSION, Interval.M5, [one(0, price), one(1, price)], True)
+
+
+def daily(price: str = "10", volume: str | None = "200") -> dict[str, Any]:
+    prices = dict.fromkeys(("open", "high", "low", "close"), Decimal(price))
+    return {**prices, "volume": None if volume is None else Decimal(volume)}
+
+
+def test_documents_that_equal_their_daily_bars_pass() -> None:
+    found = quality.documents_equal_daily([document()], {document().key: daily("10.0000000000")})
+    assert found.passed and found.facts["compared"] == 1
+
+
+@pytest.mark.parametrize("bar", [daily("10.0000000001"), daily(volume="201"), daily(volume=None)])
+def test_one_different_number_is_found_and_named(bar: dict[str, Any]) -> None:
+    found = quality.documents_equal_daily([document("MSFT"), document()], {document().key: bar})
+    assert not found.passed
+    assert found.facts == {"compared": 1, "different": 1, "first_different": [document().key]}
+
+
+def test_nothing_compared_is_not_a_pass() -> None:
+    assert not quality.documents_equal_daily([document()], {}).passed
+
+
+def test_a_session_without_a_document_is_named() -> None:
+    assert quality.documents_cover(["a", "b", "c"], ["a", "b"]).passed
+    found = quality.documents_cover(["a"], ["a", "c", "b"])
+    assert not found.passed and found.facts == {"missing": 2, "first": ["b", "c"]}
+
+
+@pytest.mark.parametrize(("messages", "dead", "passed"), [(100, 5, True), (100, 6, False), (0, 0, True), (1, 1, False)])
+def test_a_few_dead_letters_pass_and_many_do_not(messages: int, dead: int, passed: bool) -> None:
+    assert quality.dead_letter_rate(messages, dead).passed is passed
+
+
+@pytest.mark.parametrize(("lag", "passed"), [(0, True), (10_000, True), (10_001, False)])
+def test_a_consumer_far_behind_does_not_keep_up(lag: int, passed: bool) -> None:
+    assert quality.keeps_up(lag).passed is passed
+
+
+@pytest.mark.parametrize(("age", "passed"), [(None, False), (0.0, True), (60.0, True), (60.1, False)])
+def test_a_process_without_a_recent_heartbeat_is_not_alive(age: float | None, passed: bool) -> None:
+    assert quality.is_alive(age).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("covered", "scores", "passed"),
+    [(90, 100, True), (80, 100, True), (79, 100, False), (98, 100, False), (0, 99, True), (0, 0, True)],
+)
+def test_intervals_are_judged_only_over_many_scores(covered: int, scores: int, passed: bool) -> None:
+    found = quality.interval_coverage([True] * covered + [False] * (scores - covered))
+    assert found.passed is passed
+    assert found.facts["scores"] == scores
+
+
+def test_a_skill_too_good_to_be_true_is_named() -> None:
+    assert quality.skill_is_plausible({"a": 0.5, "b": -3.0}).passed
+    assert quality.skill_is_plausible({}).passed
+    found = quality.skill_is_plausible({"a": 0.51, "b": 0.06})
+    assert not found.passed and found.facts["suspicious"] == ["a"]
