@@ -200,15 +200,15 @@ def make_chart() -> Chart:
     price.toolbar.logo = None
     volume.toolbar_location = None
     _draw_forecast(price, forecast)
-    price.segment("n", "low", "n", "high", source=bars, color="colour", line_width=1)
+    wick = price.segment("n", "low", "n", "high", source=bars, color="colour", line_width=1)
     # rect and not vbar: bars left of the window would be squeezed into a line at its edge
     looks: dict[str, Any] = {"source": bars, "fill_color": "colour", "line_color": "colour", "fill_alpha": "alpha"}
-    body = price.rect("n", "middle", _BODY, "size", **looks)
-    columns_drawn = volume.rect("n", "half", _BODY, "volume", **looks)
-    tips = [("", "@label"), ("open", "@open{0,0.00##}"), ("high", "@high{0,0.00##}"), ("low", "@low{0,0.00##}")]
-    tips += [("close", "@close{0,0.00##}"), ("volume", "@volume{0,0.##}"), ("", "@note")]
-    price.add_tools(HoverTool(renderers=[body], tooltips=tips, mode="vline", point_policy="follow_mouse"))
-    volume.add_tools(HoverTool(renderers=[columns_drawn], tooltips=[tips[0], tips[5]], mode="vline"))
+    price.rect("n", "middle", _BODY, "size", **looks)
+    volume.rect("n", "half", _BODY, "volume", **looks)
+    tips = [("", "@label"), ("open", "@open{0,0.00[00]}"), ("high", "@high{0,0.00[00]}"), ("low", "@low{0,0.00[00]}")]
+    tips += [("close", "@close{0,0.00[00]}"), ("volume", "@volume{0,0.[00]}"), ("", "@note")]
+    # the wick answers for its whole column, a rect only where it is
+    price.add_tools(HoverTool(renderers=[wick], tooltips=tips, mode="vline", point_policy="follow_mouse"))
     price.xaxis.visible = False
     volume.xaxis.formatter = CustomJSTickFormatter(args={"source": bars, "x": x}, code=_LABEL)
     volume.yaxis.formatter = NumeralTickFormatter(format="0.[0]a")

@@ -11,7 +11,8 @@ broker         Kafka in and out, and the in-memory twin used by fast tests
 stores         MySQL, document store, model folders: one outside system per module
 learning       model specs, engines, baselines, walk-forward
 servers        real servers as child processes of this machine, used when no URL is configured
-sidecar        processes that run beside Dagster: consumer, replay, document refresh
+flows          joins of these rooms that Dagster, the replay and the commands share: documents, training, forecasting
+sidecar        processes that run beside Dagster: consumer, replay
 resources      thin Dagster resources over stores
 defs           Dagster only: assets, checks, sensors, schedules
 definitions    assembly of the Dagster code location

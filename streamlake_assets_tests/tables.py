@@ -91,9 +91,7 @@ def statements(engine: sa.Engine) -> Iterator[list[str]]:
     """Collect the statements that really go to the server: one entry for each execute of the driver's cursor."""
     seen: list[str] = []
 
-    def note(
-        _connection: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
-    ) -> None:
+    def note(_connection: Any, cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
         # the driver rewrites executemany to multi-row statements; how many, its own cursor tells
         execute = cursor.execute
 

@@ -22,7 +22,7 @@ SQL_FILES = ("streamlake_assets/servers/mysql_users.py",)
 SQL_CALLS = {"execute", "executemany", "exec_driver_sql", "text", "read_sql", "read_sql_query"}
 SQL_START = re.compile(
     r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|TRUNCATE|CREATE|ALTER|DROP|GRANT|REVOKE|SET|LOAD|CALL|WITH)\s+[\w`*(@]",
-    re.I,
+    re.IGNORECASE,
 )
 
 IMPORT_EVERYTHING = """
@@ -60,11 +60,8 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-CODE = [
-    path
-    for path in modules("streamlake_assets", "panel_app", "benchmarks")
-    if not relative(path).startswith(MIGRATIONS)
-]
+PACKAGES = ("streamlake_assets", "panel_app", "benchmarks")
+CODE = [path for path in modules(*PACKAGES) if not relative(path).startswith(MIGRATIONS)]
 TREES = {relative(path): ast.parse(path.read_text()) for path in CODE}
 
 
@@ -93,8 +90,7 @@ def test_rooms_keep_their_import_contracts() -> None:
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
-    tests = modules("streamlake_assets_tests")
-    lengths = {relative(path): len(path.read_text().splitlines()) for path in [*CODE, *tests]}
+    lengths = {relative(path): len(path.read_text().splitlines()) for path in CODE}
     assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}
 
 
@@ -155,11 +151,7 @@ def sql_out_of_values(tree: ast.AST) -> list[int]:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in SQL_CALLS and is_made(node.args[0]):
                 lines.add(node.lineno)
-        if (
-            isinstance(node, ast.JoinedStr | ast.BinOp | ast.Call)
-            and is_made(node)
-            and SQL_START.match(leading_text(node))
-        ):
+        if is_made(node) and SQL_START.match(leading_text(node)):
             lines.add(node.lineno)
     return sorted(lines)
 
@@ -191,7 +183,7 @@ def test_the_rule_about_sql_finds(code: str) -> None:
         "connection.execute(sa.select(bars).where(bars.c.symbol == symbol))",
         "cursor.execute(f\"SET SESSION sql_mode='{SQL_MODE}'\")",
         "say(f'Selecting {name}')",
-        "say(f'set {name} to {value}')" if False else "say(f'a set of {name}')",
+        "say(f'a set of {name}')",
         "connection.execute(sa.text('SELECT DATABASE()'))",
     ],
 )

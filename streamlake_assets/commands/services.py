@@ -7,6 +7,8 @@ Belongs here: argv, environment and addresses of consumer, Dagster and Panel. St
 import sys
 from pathlib import Path
 
+from panel_app.serving import ENVIRONMENT as PAGE_ENVIRONMENT
+from panel_app.serving import LIVENESS, PATH, serve_argv
 from streamlake_assets.servers.supervisor import ServiceSpec
 from streamlake_assets.settings import LOOPBACK, Settings
 
@@ -66,24 +68,11 @@ def panel_page(settings: Settings) -> ServiceSpec:
     url = f"http://{LOOPBACK}:{settings.panel_port}"
     return ServiceSpec(
         name="panel",
-        argv=[
-            *_module("panel"),
-            "serve",
-            str(ROOT / "panel_app" / "app.py"),
-            "--address",
-            LOOPBACK,
-            "--port",
-            str(settings.panel_port),
-            "--allow-websocket-origin",
-            f"{LOOPBACK}:{settings.panel_port}",
-            "--allow-websocket-origin",
-            f"localhost:{settings.panel_port}",
-            "--liveness",
-        ],
-        env={**environment(settings), "BOKEH_RESOURCES": "server"},
-        ready_url=f"{url}/liveness",
+        argv=serve_argv(settings.panel_port),
+        env={**environment(settings), **PAGE_ENVIRONMENT},
+        ready_url=f"{url}{LIVENESS}",
         ready_timeout=120,
-        url=f"{url}/app",
+        url=f"{url}{PATH}",
     )
 
 

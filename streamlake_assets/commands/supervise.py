@@ -102,7 +102,7 @@ def urls(settings: Settings, show_secrets: bool = False) -> dict[str, str]:
     """Return name -> address of everything; passwords are masked unless ``show_secrets``."""
     found = {
         "dagster": f"http://{LOOPBACK}:{settings.dagster_port}",
-        "panel": f"http://{LOOPBACK}:{settings.panel_port}",
+        "panel": f"http://{LOOPBACK}:{settings.panel_port}/app",
         "consumer_metrics": f"http://{LOOPBACK}:{settings.consumer_port}/metrics",
         "consumer_health": f"http://{LOOPBACK}:{settings.consumer_port}/healthz",
         "kafka": settings.kafka,

@@ -10,21 +10,26 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote
 
+import panel
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from panel_app.data_store import DataStore
 from panel_app.serving import ENVIRONMENT, LIVENESS, PATH, serve_argv
-from streamlake_assets.market.types import Status
+from panel_app.views import make_page
+from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
+from streamlake_assets.stores.page_rows import Listed
 from streamlake_assets_tests.conftest import free_port, print_line, settings_in
 from streamlake_assets_tests.panel.page_data import (
     daily,
@@ -124,6 +129,14 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own http address
             return bool(response.read() == b"ok")
+    except (URLError, OSError):
+        return False
+
+
+def answers_at_all(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):  # noqa: S310  # our own http address
+            return True
     except (URLError, OSError):
         return False
 
@@ -277,3 +290,30 @@ def test_a_broker_that_stops_is_named_and_the_page_recovers(
     page.sees_not(".badge.bad", "Kafka does not answer", 15_000)
     publish(settings, five_minutes("IBM", DAYS, 1))
     page.waits_for(f"({CANDLES})() == 79")
+
+
+def test_a_closed_page_frees_its_series(browser: Browser) -> None:
+    store = DataStore()
+    store.note_listed((Listed(Instrument("IBM", "XNYS"), AssetClass.STOCK, None, (Interval.D1,)),))
+    port = free_port()
+    serve: Any = panel.serve
+    server = serve(
+        {PATH: lambda: make_page(store, {})},
+        port=port,
+        address=LOOPBACK,
+        websocket_origin=[f"{LOOPBACK}:{port}"],
+        threaded=True,
+        show=False,
+        check_unused_sessions_milliseconds=500,
+        unused_session_lifetime_milliseconds=500,
+    )
+    try:
+        assert wait_until(lambda: answers_at_all(f"http://{LOOPBACK}:{port}{PATH}"), 10)
+        page = browser.new_page()
+        page.goto(f"http://{LOOPBACK}:{port}{PATH}")
+        page.locator(".heading", has_text="IBM").wait_for(timeout=WAIT_MS)
+        assert wait_until(lambda: store.viewers() == 1, 10)
+        page.close()
+        assert wait_until(lambda: store.viewers() == 0 and store.instruments() == set(), 10)
+    finally:
+        server.stop()

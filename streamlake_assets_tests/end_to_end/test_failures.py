@@ -1,0 +1,48 @@
+"""A demo that cannot go on: one clear line, an exit code that tells, no process left behind."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from streamlake_assets_tests.conftest import free_port
+from streamlake_assets_tests.end_to_end.conftest import Place
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.servers]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("mongo_url", "mongodb://127.0.0.1:{port}"),
+        ("mysql_url", "mysql+pymysql://me:geheim@127.0.0.1:{port}/streamlake"),
+        ("kafka_bootstrap", "127.0.0.1:{port}"),
+    ],
+)
+def test_a_configured_server_that_does_not_answer_is_named_and_never_replaced(
+    name: str, url: str, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, **{name: url.format(port=free_port())})
+    done = place.run("demo", "--once", "--json")
+    assert done.returncode == 2
+    assert f"STREAMLAKE_{name.upper()}" in done.stderr.splitlines()[-1]
+    assert "geheim" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert place.processes() == []
+
+
+def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", place.settings.consumer_port))
+        taken.listen()
+        done = place.run("demo", "--once", "--json")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error ")]
+    assert "consumer" in line
+    assert f"port {place.settings.consumer_port} (STREAMLAKE_CONSUMER_PORT)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "stopping kafka" in done.stderr
+    assert done.stdout == ""
+    assert place.processes() == []
