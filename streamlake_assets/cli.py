@@ -79,17 +79,24 @@ def demo(
 @app.command()
 def up() -> None:
     """Run servers, consumer, Dagster and Panel in the foreground until Ctrl-C."""
-    from streamlake_assets.commands import data, supervise
+    from streamlake_assets.commands import data, services, supervise
 
     settings = settings_in_force()
     say = progress()
+
+    def before_services() -> None:
+        from streamlake_assets.commands.dagster_runs import fail_abandoned_runs
+
+        say(f"schema and topics: {data.prepare(settings)}")
+        for run in fail_abandoned_runs(services.dagster_home(settings)):
+            say(f"Dagster run {run} was left in progress by a supervisor that was killed: marked as failed")
 
     def ready() -> None:
         for name in ("dagster", "panel"):
             say(f"{name}: {supervise.urls(settings)[name]}")
         say("Ctrl-C stops everything")
 
-    supervise.up(settings, say, lambda: say(f"schema and topics: {data.prepare(settings)}"), ready)
+    supervise.up(settings, say, before_services, ready)
 
 
 @app.command()

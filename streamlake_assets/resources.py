@@ -5,6 +5,8 @@ everything they are used for (``flows``).
 """
 
 import datetime as dt
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +54,15 @@ class StoreAccess:
         """Return the time of this moment, aware."""
         return dt.datetime.now(dt.UTC)
 
+    def close(self) -> None:
+        """Close the connections that were made; what is used again makes new ones."""
+        made = vars(self)
+        for name in ("reader", "writer"):
+            if name in made:
+                made.pop(name).dispose()
+        if "documents" in made:
+            made.pop("documents").close()
+
 
 class StoreAccessResource(dg.ConfigurableResource[StoreAccess]):
     """Makes a ``StoreAccess`` from the environment of the run; nothing is read or connected before a run asks."""
@@ -59,3 +70,12 @@ class StoreAccessResource(dg.ConfigurableResource[StoreAccess]):
     def create_resource(self, context: dg.InitResourceContext) -> StoreAccess:
         """Return the stores of this process's settings."""
         return StoreAccess(load_settings())
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[StoreAccess, None, None]:
+        """Close the connections at the end of a run or tick: the process of the sensors lives for weeks."""
+        access = self.create_resource(context)
+        try:
+            yield access
+        finally:
+            access.close()

@@ -151,7 +151,7 @@ def sql_out_of_values(tree: ast.AST) -> list[int]:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in SQL_CALLS and is_made(node.args[0]):
                 lines.add(node.lineno)
-        if is_made(node) and SQL_START.match(leading_text(node)):
+        if isinstance(node, ast.expr) and is_made(node) and SQL_START.match(leading_text(node)):
             lines.add(node.lineno)
     return sorted(lines)
 

@@ -60,8 +60,15 @@ def describe_streams(bootstrap: str, topics: Iterable[str]) -> dict[str, StreamI
     Raises:
         TryLaterError: the cluster does not answer, or a topic does not exist.
     """
-    admin = AdminClient(client_config(bootstrap))
-    names = list(topics)
+    return identities(AdminClient(client_config(bootstrap)), list(topics), bootstrap)
+
+
+def identities(admin: AdminClient, names: list[str], bootstrap: str) -> dict[str, StreamIdentity]:
+    """Return the identity of each topic, asked by a client that is kept; ``bootstrap`` is for the error's text.
+
+    Raises:
+        TryLaterError: the cluster does not answer, or a topic does not exist.
+    """
     try:
         cluster = admin.describe_cluster(request_timeout=_TIMEOUT_S).result()
         found = admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S)

@@ -5,6 +5,7 @@ shows. Stays out: assets and checks themselves (``defs``).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import dagster as dg
@@ -17,6 +18,15 @@ from streamlake_assets.settings import Settings
 
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Run config that keeps Dagster's events out of the terminal; the instance has all of them, errors included."""
+
+
+_IN_PROGRESS: Final = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""What only a living process can end; a queued run is not among them: the daemon launches it."""
 
 
 class CheckState(NamedTuple):
@@ -32,9 +42,9 @@ class CheckState(NamedTuple):
 class DagsterDriver:
     """Drives the code location against the instance in ``DAGSTER_HOME`` of these settings."""
 
-    def __init__(self, settings: Settings, home: str) -> None:
+    def __init__(self, settings: Settings, home: Path) -> None:
         self._definitions = defs()
-        self._instance = dg.DagsterInstance.from_config(home)
+        self._instance = dg.DagsterInstance.from_config(str(home))
         self._stores = StoreAccess(settings)
         self._cursors: dict[str, str | None] = {}
 
@@ -47,16 +57,22 @@ class DagsterDriver:
 
         Raises:
             StreamlakeError: a step failed; the message names step and cause.
+            KeyboardInterrupt: a signal asked to stop; during a run Dagster makes an error of its own of it.
         """
         definition = self._definitions.resolve_job_def(job)
-        result = definition.execute_in_process(
-            instance=self._instance,
-            run_config={**QUIET, **(config or {})},
-            asset_selection=None if assets is None else list(assets),
-            resources={"stores": self._stores},
-            raise_on_error=False,
-        )
+        try:
+            result = definition.execute_in_process(
+                instance=self._instance,
+                run_config={**QUIET, **(config or {})},
+                asset_selection=None if assets is None else list(assets),
+                resources={"stores": self._stores},
+                raise_on_error=False,
+            )
+        except dg.DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
         if not result.success:
+            if _interrupted(result):
+                raise KeyboardInterrupt
             raise StreamlakeError(f"Dagster run {result.run_id} of {job} failed: {_causes(result)}")
         return result.run_id
 
@@ -102,6 +118,19 @@ class DagsterDriver:
         return result
 
 
+def fail_abandoned_runs(home: Path) -> list[str]:
+    """Mark the runs that a killed supervisor left in progress as failed; return their ids.
+
+    To be called before anything of this folder that could run one has started. Left as they are, they would keep the
+    refresh sensor waiting for half an hour, until their longest runtime is over.
+    """
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        records = instance.get_run_records(dg.RunsFilter(statuses=_IN_PROGRESS))
+        for record in records:
+            instance.report_run_failed(record.dagster_run, "Left in progress by a supervisor that was killed.")
+        return [record.dagster_run.run_id for record in records]
+
+
 def _state(key: dg.AssetCheckKey, record: Any) -> CheckState:
     evaluation = None if record is None or record.event is None else record.evaluation
     asset = key.asset_key.to_user_string()
@@ -110,6 +139,11 @@ def _state(key: dg.AssetCheckKey, record: Any) -> CheckState:
     return CheckState(
         asset, key.name, evaluation.passed, evaluation.severity.value.lower(), evaluation.description or ""
     )
+
+
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return any(error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors)
 
 
 def _causes(result: dg.ExecuteInProcessResult) -> str:

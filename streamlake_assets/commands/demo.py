@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import watermarks
 from streamlake_assets.commands import services
-from streamlake_assets.commands.dagster_runs import DagsterDriver
+from streamlake_assets.commands.dagster_runs import DagsterDriver, fail_abandoned_runs
 from streamlake_assets.commands.data import prepare, table_counts
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.flows import observations, training
@@ -94,13 +94,14 @@ class Demo:
             ]
         with self._stage("schema", "Schema, users' rights and topics"):
             prepare(self._settings)
+            fail_abandoned_runs(services.dagster_home(self._settings))
         with self._stage("services", "Starting the consumer" if once else "Starting consumer, Panel and Dagster"):
             specs = services.service_specs(self._settings)
             self._supervisor.start_all(specs[:1] if once else specs)
         reader = make_engine(self._settings, DatabaseRole.READER)
         writer = make_engine(self._settings, DatabaseRole.WRITER)
         documents = DocumentStore(self._settings)
-        driver = DagsterDriver(self._settings, str(services.dagster_home(self._settings)))
+        driver = DagsterDriver(self._settings, services.dagster_home(self._settings))
         try:
             before = (self._topic_messages(), table_counts(reader)["bars"])
             # one publisher for all: an idempotent producer needs half a second before its first message may leave

@@ -20,6 +20,7 @@ import structlog
 
 from streamlake_assets.broker.reader import KafkaReader
 from streamlake_assets.broker.topics import describe_streams
+from streamlake_assets.broker.watch import StreamWatch
 from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import Counts, Message
@@ -98,10 +99,22 @@ class ConsumerProcess:
         reader.subscribe(TOPICS, loop.start_offsets, loop.forget)
         self._log.info("consuming", group=GROUP, topics=TOPICS)
         try:
-            while not self._stopping:
-                self._turn(loop, reader, engine)
+            with StreamWatch(self._settings.kafka, streams) as watch:
+                self._follow(watch, loop, reader, engine)
         finally:
             reader.close()
+
+    def _follow(self, watch: StreamWatch, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
+        while not self._stopping:
+            try:
+                self._turn(loop, reader, engine)
+            except IntegrityError as error:
+                # offsets of a topic that is gone mean nothing on the one that has its name
+                if watch.look():
+                    raise TryLaterError(f"a topic was made anew ({error})") from error
+                raise
+            if watch.made_anew:
+                raise TryLaterError("a topic was made anew")
 
     def _turn(self, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
         outage_before, fenced_before = loop.in_outage, loop.fenced

@@ -33,11 +33,6 @@ class Description(NamedTuple):
     sector: str
     currency: str
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it says no more than a class."""
-        return not (self.name or self.sector or self.currency)
-
     @classmethod
     def of(cls, bar: Bar) -> "Description":
         """Return what a bar's message says of its instrument."""
@@ -121,10 +116,12 @@ class Dimensions:
         described: dict[Instrument, Description] = {}
         classes: dict[Instrument, str] = {}
         for bar in bars:
-            said, instrument = Description.of(bar), bar.instrument
-            if said.is_empty:
-                classes[instrument] = min(said.asset_class, classes.get(instrument, said.asset_class))
-            elif instrument not in described or said > described[instrument]:
+            instrument = bar.instrument
+            if not (bar.name or bar.sector or bar.currency):
+                classes[instrument] = min(bar.asset_class.value, classes.get(instrument, bar.asset_class.value))
+                continue
+            said = Description.of(bar)
+            if instrument not in described or said > described[instrument]:
                 described[instrument] = said
         for instrument, said in sorted(described.items()):
             if said > self._described[instrument]:

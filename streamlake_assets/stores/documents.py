@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bson import Binary, Decimal128
 from pymongo import MongoClient, ReplaceOne
-from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidURI, OperationFailure
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure
 
 from streamlake_assets.errors import SettingError, TryLaterError
 from streamlake_assets.market.series import SessionSeries
@@ -39,7 +39,7 @@ class DocumentStore:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
                 settings.mongo, serverSelectionTimeoutMS=5_000, connectTimeoutMS=5_000, tz_aware=True
             )
-        except (InvalidURI, ConfigurationError) as error:
+        except (ConfigurationError, ValueError) as error:
             raise SettingError(f"STREAMLAKE_MONGO_URL cannot be used: {error}") from None
         self._database = self._client[DATABASE]
 

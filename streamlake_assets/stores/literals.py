@@ -34,9 +34,10 @@ def _decimal(value: Decimal) -> str:
 
 
 def _time(value: dt.datetime) -> str:
-    if value.utcoffset() != dt.timedelta(0):
-        raise ValueError(f"{value.isoformat()} is not UTC")
-    return f"'{value.replace(tzinfo=None).isoformat(sep=' ')}'"
+    text = value.isoformat(" ")
+    if not text.endswith("+00:00"):
+        raise ValueError(f"{text} is not UTC")
+    return f"'{text[:-6]}'"
 
 
 # by exact type: a subclass of str or of a number could print itself as anything

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 
 from streamlake_assets.broker.memory import MemoryBroker
@@ -97,7 +97,7 @@ def market(stack: Settings) -> Iterator[Market]:
     actions = [action for action in sample.actions if action.symbol in SYMBOLS and action.ex_date > since.date()]
     plan = plan_replay(bars, actions, held_back=HELD_BACK, bridged=3)
     access = StoreAccess(stack)
-    driver = DagsterDriver(stack, str(services.dagster_home(stack)))
+    driver = DagsterDriver(stack, services.dagster_home(stack))
     with consuming(stack):
         stored = StoredPlaces(access.reader, stack.kafka)
         with Publisher(stack.kafka) as publisher:
@@ -114,9 +114,7 @@ def market(stack: Settings) -> Iterator[Market]:
         driver.run("refresh")
     yield Market(stack, access, plan, driver)
     driver.close()
-    access.documents.close()
-    access.reader.dispose()
-    access.writer.dispose()
+    access.close()
 
 
 @contextmanager
@@ -197,6 +195,12 @@ def drop_topics(bootstrap: str) -> None:
         for future in admin.delete_topics(sorted(found)).values():
             future.result()
     assert wait_until(lambda: not there(), 20)
+
+
+def whole_number(value: dg.MetadataValue[Any]) -> int:
+    """Return a metadata value that must be an integer."""
+    assert isinstance(value.value, int)
+    return value.value
 
 
 def utc_now() -> dt.datetime:

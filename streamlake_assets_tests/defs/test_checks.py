@@ -29,7 +29,15 @@ from streamlake_assets.settings import DATABASE
 from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import ledger, schema
 from streamlake_assets.stores.operations import beat
-from streamlake_assets_tests.defs.conftest import INGEST, Market, ingest, run_job, tables_restored, utc_now
+from streamlake_assets_tests.defs.conftest import (
+    INGEST,
+    Market,
+    ingest,
+    run_job,
+    tables_restored,
+    utc_now,
+    whole_number,
+)
 
 pytestmark = pytest.mark.servers
 
@@ -137,7 +145,7 @@ def row_twice(market: Market) -> Iterator[None]:
     kept = path.read_bytes()
     frame, _ = read_snapshot(path)
     rows = np.append(np.arange(len(frame)), 0)
-    grown = {
+    grown: dict[str, Any] = {
         field.name: value[rows] if isinstance(value, np.ndarray) else {name: each[rows] for name, each in value.items()}
         for field in fields(frame)
         if isinstance(value := getattr(frame, field.name), np.ndarray | dict)
@@ -300,7 +308,7 @@ def test_intervals_that_hold_nine_of_ten_outcomes_pass(market: Market) -> None:
         judged(market, covered=108, missed=12)
         result = evaluate(forecasts.intervals_cover, market)
     assert result.passed
-    assert result.metadata["scores"].value >= quality.COVERAGE_LEAST
+    assert whole_number(result.metadata["scores"]) >= quality.COVERAGE_LEAST
 
 
 def test_a_changed_document_blocks_everything_that_is_made_of_documents(market: Market) -> None:

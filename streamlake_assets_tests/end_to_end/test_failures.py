@@ -1,12 +1,13 @@
 """A demo that cannot go on: one clear line, an exit code that tells, no process left behind."""
 
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 from streamlake_assets_tests.conftest import free_port
-from streamlake_assets_tests.end_to_end.conftest import Place
+from streamlake_assets_tests.end_to_end.conftest import Place, wait_for
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.servers]
 
@@ -16,7 +17,6 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.servers]
     [
         ("mongo_url", "mongodb://127.0.0.1:{port}"),
         ("mysql_url", "mysql+pymysql://me:geheim@127.0.0.1:{port}/streamlake"),
-        ("kafka_bootstrap", "127.0.0.1:{port}"),
     ],
 )
 def test_a_configured_server_that_does_not_answer_is_named_and_never_replaced(
@@ -45,4 +45,14 @@ def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
     assert "stopping kafka" in done.stderr
     assert done.stdout == ""
+    assert place.processes() == []
+
+
+def test_ctrl_c_in_the_middle_of_a_run_stops_all_and_says_so(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    with place.running("demo", "--once") as process:
+        wait_for(lambda: "Dagster: documents, training" in place.said(), "the run has begun")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1
+    assert place.said().splitlines()[-1] == "error stopped before the end"
     assert place.processes() == []
