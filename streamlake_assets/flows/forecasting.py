@@ -71,15 +71,23 @@ def daily_signals(engine: sa.Engine, forecasts: Sequence[Forecast]) -> SignalRep
 
 
 def newest_forecasts(engine: sa.Engine) -> list[Forecast]:
-    """Return each instrument's forecasts of its newest session that is not scored and not late."""
-    open_rows = [row for row in ledger.rows(engine, last=2000) if row.realised is None and not row.late]
-    newest: dict[tuple[str, str], dt.date] = {}
-    for row in open_rows:
-        key = (row.forecast.symbol, row.forecast.exchange)
-        newest[key] = max(row.forecast.session, newest.get(key, row.forecast.session))
-    return [
-        row.forecast for row in open_rows if newest[row.forecast.symbol, row.forecast.exchange] == row.forecast.session
-    ]
+    """Return the last word on each instrument and target: of the newest session, not late, not scored yet.
+
+    A champion that followed another may have spoken on the same session: the later word counts. An old session that
+    was never scored, because it did not take place, is not the newest.
+    """
+    newest: dict[tuple[str, str, Target], ledger.LedgerRow] = {}
+    for row in ledger.rows(engine, last=2000):
+        said = row.forecast
+        key = (said.symbol, said.exchange, said.target)
+        known = newest.get(key)
+        if not row.late and (known is None or _word(known) < _word(row)):
+            newest[key] = row
+    return [row.forecast for row in newest.values() if row.realised is None]
+
+
+def _word(row: ledger.LedgerRow) -> tuple[dt.date, dt.datetime]:
+    return row.forecast.session, row.issued_at
 
 
 def live_skill(rows: Sequence[ledger.LedgerRow], target: Target) -> float | None:

@@ -80,9 +80,8 @@ def lag(engine: sa.Engine, bootstrap: str) -> dict[str, int]:
     with bar_reader.snapshot(engine) as connection:
         ends = bar_reader.stream_ends(connection)
     streams = describe_streams(bootstrap, (BARS_TOPIC, ACTIONS_TOPIC))
-    stored = {
-        (end.topic, end.partition): end.next_offset for end in ends if end.topic_id == streams[end.topic].topic_id
-    }
+    current = {stream.topic_id: topic for topic, stream in streams.items()}
+    stored = {(current[end.topic_id], end.partition): end.next_offset for end in ends if end.topic_id in current}
     return {
         f"{topic}:{partition}": high - stored.get((topic, partition), low)
         for topic in streams

@@ -62,7 +62,9 @@ def make_snapshot(documents: DocumentStore, folder: Path, until: dt.date | None,
     path = snapshot_path(folder)
     data_hash = write_snapshot(frame, path)
     offsets = dict(state["next_offsets"])
-    _offsets_path(folder).write_text(json.dumps(offsets, sort_keys=True))
+    partial = _offsets_path(folder).with_suffix(".partial")
+    partial.write_text(json.dumps(offsets, sort_keys=True))
+    partial.replace(_offsets_path(folder))
     return Snapshot(path, data_hash, frame, offsets)
 
 

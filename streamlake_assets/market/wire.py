@@ -82,7 +82,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     schemas = {}
     for name, wire in made.items():
         schema = msgspec.json.schema(wire)
-        # \Z is this engine's end of text; JSON Schema's dialect writes it $, which Python takes before a last newline too
+        # \Z is the end of the text here; JSON Schema writes it $, which Python takes before a last newline too
         text = msgspec.json.encode(schema).replace(rb"\\Z", rb"$(?!\\n)")
         schemas[f"{name}.json"] = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
