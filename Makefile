@@ -11,7 +11,7 @@ STAMP := .venv/.complete
 FAST := not servers and not browser and not end_to_end and not slow
 CHROMIUM_PACKAGES := chromium fonts-dejavu-core
 
-.PHONY: help setup tools servers chromium demo test test-full check bench clean
+.PHONY: help setup tools servers test-servers chromium demo test test-full check bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -49,6 +49,10 @@ $(STAMP): $(UV) requirements.lock pyproject.toml
 servers: $(STAMP) | tools
 	@$(BIN)/python -m streamlake_assets.servers.fetch
 
+# so that no test waits for a download
+test-servers: $(STAMP) | tools
+	@$(BIN)/python -m streamlake_assets.servers.fetch --tests
+
 chromium:
 	@command -v chromium >/dev/null && exit 0; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -63,10 +67,10 @@ chromium:
 demo: setup ## the whole chain on real bars, then UI and page until Ctrl-C
 	@exec $(BIN)/streamlake demo $(if $(ONCE),--once) $(if $(SPEED),--speed $(SPEED)) $(if $(JSON),--json)
 
-test: setup chromium ## every test but the slow ones
+test: setup test-servers chromium ## every test but the slow ones
 	@exec $(BIN)/python -m pytest -m 'not slow'
 
-test-full: setup chromium ## every test
+test-full: setup test-servers chromium ## every test
 	@exec $(BIN)/python -m pytest
 
 check: $(STAMP) ## format, lint, types, imports, Dagster definitions, fast tests

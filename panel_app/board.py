@@ -20,6 +20,13 @@ PATIENCE_S: Final = 3.0
 STALE_AFTER: Final = dt.timedelta(minutes=5)
 REPLAY_PROCESS: Final = "replay"
 """Name of the heartbeat that a replay writes: state ``running``, ``paused`` or ``finished``, and its pace."""
+BEAT_PATIENCE_S: Final = 30.0
+"""A running replay that was not heard of for longer, and for longer than three of its sessions, runs no more."""
+LAST_BARS_S: Final = 5.0
+"""Bars that arrive this soon after a replay said that it is done or paused are still its own."""
+
+Heartbeat = tuple[dt.datetime, dict[str, Any]]
+"""When a process last said that it is alive, and the state it wrote."""
 
 
 class Checks:
@@ -99,3 +106,33 @@ def replay_of(state: dict[str, Any] | None) -> tuple[ReplayState, float | None]:
         return ReplayState.LIVE, None
     pace = state.get("sessions_per_second")
     return replay, float(pace) if isinstance(pace, int | float) and pace > 0 else None
+
+
+def replay_at(
+    now: dt.datetime, heartbeat: Heartbeat | None, last_arrival: dt.datetime | None
+) -> tuple[ReplayState, float | None]:
+    """Judge what a replay does now by its last heartbeat, which stays for ever: a replay that died cannot take it back.
+
+    Args:
+        now: aware current time.
+        heartbeat: of the replay; None: there never was one.
+        last_arrival: when the newest bar arrived, aware; None: not known.
+
+    Returns:
+        State and pace. A replay that runs but is not heard of any more is paused. One that owes nothing (finished,
+        paused) has its say until a bar arrives that is not its own: from then on data are live.
+    """
+    if heartbeat is None:
+        return ReplayState.LIVE, None
+    beat_at, state = heartbeat
+    replay, pace = replay_of(state)
+    own_s = LAST_BARS_S
+    if replay is ReplayState.RUNNING:
+        # seconds, not timedeltas: the slowest pace would overflow them
+        own_s = BEAT_PATIENCE_S if pace is None else max(BEAT_PATIENCE_S, 3 / pace)
+        if (now - beat_at).total_seconds() <= own_s:
+            return replay, pace
+        replay = ReplayState.PAUSED
+    if last_arrival is not None and (last_arrival - beat_at).total_seconds() > own_s:
+        return ReplayState.LIVE, None
+    return replay, None

@@ -12,11 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import msgspec
 
-from panel_app.board import KAFKA, MYSQL, Checks, Status, replay_of
+from panel_app.board import KAFKA, MYSQL, Checks, Heartbeat, Status, replay_at
 from panel_app.series import Delta, Series, SeriesKey, join_history, tail_bar
 from panel_app.tail_buffer import MOST_KEPT, TailBuffer
 from streamlake_assets.market.clock import MarketTime
@@ -49,7 +48,7 @@ class DataStore:
         self._lock = threading.RLock()
         self._checks = Checks()
         self._overview = Overview()
-        self._replay: dict[str, Any] | None = None
+        self._replay: Heartbeat | None = None
         self._stream: StreamIdentity | None = None
         self._high: dict[int, int] = {}
         self._last_broker_time: dt.datetime | None = None
@@ -113,7 +112,8 @@ class DataStore:
             stored = self.stored_offsets()
             lag = sum(max(0, high - stored.get(partition, 0)) for partition, high in self._high.items())
             arrivals = [moment for moment in (self._last_broker_time, self._overview.last_batch_at) if moment]
-            replay, pace = replay_of(self._replay)
+            # when a bar came, the broker knows; a consumer that was away stores it much later
+            replay, pace = replay_at(self.now(), self._replay, self._last_broker_time or self._overview.last_batch_at)
             market = MarketTime(
                 session=self._overview.session,
                 last_arrival=max(arrivals, default=None),
@@ -157,8 +157,8 @@ class DataStore:
 
     # what the poller puts in
 
-    def note_overview(self, overview: Overview, replay: dict[str, Any] | None) -> None:
-        """Take what MySQL says of everything."""
+    def note_overview(self, overview: Overview, replay: Heartbeat | None) -> None:
+        """Take what MySQL says of everything, and the last heartbeat of a replay."""
         with self._lock:
             self._overview = overview
             self._replay = replay

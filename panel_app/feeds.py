@@ -90,8 +90,7 @@ class Feeds:
 
     def _read_overview(self, mysql: PageReader) -> None:
         overview = mysql.overview(BARS_TOPIC, self._store.stream)
-        replay = mysql.heartbeats().get(REPLAY_PROCESS)
-        self._store.note_overview(overview, None if replay is None else replay[1])
+        self._store.note_overview(overview, mysql.heartbeats().get(REPLAY_PROCESS))
 
     def _read_documents_state(self, documents: PageDocuments) -> None:
         self._watermark = documents.watermark()

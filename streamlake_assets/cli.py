@@ -20,6 +20,7 @@ from streamlake_assets.commands.terminal import (
     Exchange,
     IntervalOption,
     Json,
+    SourceName,
     Symbol,
     Zone,
     emit,
@@ -27,6 +28,7 @@ from streamlake_assets.commands.terminal import (
     exit_code_of,
     line,
     mapping_options,
+    moment,
     out,
     progress,
     seconds,
@@ -120,6 +122,9 @@ def status(as_json: Json = False) -> None:
     if as_json:
         emit(found)
         return
+    if found["supervisor"] is None and not any(service["alive"] for service in found["services"]):
+        line(f"{found['home']}: nothing runs")
+        return
     names = ("name", "condition", "answers", "what", "version", "address", "pid", "restarts")
     supervisor = found["supervisor"]
     title = f"{found['home']}: " + (f"supervised by pid {supervisor}" if supervisor else "nothing runs")
@@ -166,6 +171,16 @@ def replay(
     asset_class: AssetClassOption = None,
     date_format: DateFormat = None,
     decimals: Decimals = None,
+    source: SourceName = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="ISO-TIME",
+            help="When the source stated these rows: a corrected file wins over what was stated earlier. "
+            "UTC unless it has an offset; default: each bar's own time.",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row, publish nothing.")] = False,
     rejects: Annotated[Path | None, typer.Option(help="Where bad rows go; default: FILE.rejects.csv")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the consumer has stored everything.")] = True,
@@ -183,15 +198,19 @@ def replay(
         asset_class=asset_class,
         date_format=date_format,
         decimals=decimals,
+        source=source,
     )
-    done = replay_file(settings_in_force(), path, options, strict, rejects, wait)
+    stated = None if as_of is None else moment(as_of)
+    done = replay_file(settings_in_force(), path, options, strict, rejects, wait, stated, progress())
     if as_json:
         emit(done)
         return
     state = "stored" if done["stored"] else "sent"
     line(f"{done['bars_sent']:,} bars and {done['actions_sent']} corporate actions {state}")
     if done["rejected"]:
-        line(f"{done['rejected']:,} rows rejected, with reasons: {done['rejects_file']}")
+        line(f"{done['rejected']:,} rows rejected, each with its reason in {done['rejects_file']}")
+        for reason, count in done["reasons"].items():
+            line(f"  {reason}: {count:,}")
 
 
 @app.command()
@@ -205,6 +224,7 @@ def validate(
     asset_class: AssetClassOption = None,
     date_format: DateFormat = None,
     decimals: Decimals = None,
+    source: SourceName = None,
     as_json: Json = False,
 ) -> None:
     """Read a file of bars without publishing it: rows, rejects and reasons. Exit 1 when a row is bad."""
@@ -219,6 +239,7 @@ def validate(
         asset_class=asset_class,
         date_format=date_format,
         decimals=decimals,
+        source=source,
     )
     report = validate_file(path, options)
     if as_json:
@@ -253,9 +274,11 @@ def cache(
 
     pause_s = None if every is None else seconds(every)
     settings = settings_in_force()
+    say = progress()
+    probe = True
     while True:
         try:
-            done = refresh_cache(settings, full)
+            done = refresh_cache(settings, full, say, probe)
         except TryLaterError as error:
             if pause_s is None:
                 raise
@@ -265,6 +288,7 @@ def cache(
             line(f"{done.months} months touched, {done.sessions} session documents, {done.buckets} buckets written")
         if pause_s is None:
             return
+        probe = False
         time.sleep(pause_s)
 
 
@@ -278,7 +302,7 @@ def train(
     """Train once from the documents, without Dagster, and show each model's skill."""
     from streamlake_assets.commands.data import train as run_training
 
-    report = run_training(settings_in_force(), None if until is None else until.date())
+    report = run_training(settings_in_force(), None if until is None else until.date(), progress())
     if as_json:
         emit(report)
         return
@@ -314,9 +338,14 @@ def forecasts(
 @app.command()
 def migrate() -> None:
     """Bring the MySQL schema, the users' rights and the topics to this version."""
-    from streamlake_assets.commands.data import prepare
+    from streamlake_assets.commands.data import prepare, require_servers
 
-    done = prepare(settings_in_force())
+    settings = settings_in_force()
+    say = progress()
+    say("looking for the servers")
+    require_servers(settings, "kafka", "mysql")
+    say("schema, users' rights and topics")
+    done = prepare(settings)
     line(f"schema at revision {done['revision']}; topics made: {', '.join(done['topics_made']) or 'none'}")
 
 

@@ -8,10 +8,10 @@ import json
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamlake_assets.errors import SettingError
@@ -33,9 +33,8 @@ class DatabaseRole(StrEnum):
 class Settings(BaseSettings):
     """All settings; an empty URL means: start the real server as a child process on 127.0.0.1."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="STREAMLAKE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    # an empty variable counts: it takes back what .env says
+    model_config = SettingsConfigDict(env_prefix="STREAMLAKE_", env_file=".env", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".streamlake"), description="Folder of data, logs, models and run state")
     kafka_bootstrap: str = Field("", description="host:port[,host:port] of a Kafka cluster; empty: a local broker")
@@ -58,6 +57,15 @@ class Settings(BaseSettings):
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
     min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
+
+    @model_validator(mode="after")
+    def _users_of_a_named_mysql(self) -> Self:
+        """Refuse a URL of one user without MYSQL_URL: its process would use another server than all others."""
+        if not self.mysql_url.get_secret_value():
+            for name in ("mysql_writer_url", "mysql_reader_url", "mysql_bi_url"):
+                if getattr(self, name).get_secret_value():
+                    raise ValueError(f"STREAMLAKE_{name.upper()} is set, so STREAMLAKE_MYSQL_URL must be set too")
+        return self
 
     @property
     def data_dir(self) -> Path:

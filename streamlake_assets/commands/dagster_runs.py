@@ -97,10 +97,10 @@ class DagsterDriver:
         self._tick("refresh_needed", refresh_needed)
 
     def checks(self) -> list[CheckState]:
-        """Return the latest result of every check of the code location."""
+        """Return the latest finished result of every check; one that a run has only planned says nothing."""
         keys = sorted(self._definitions.resolve_asset_graph().asset_check_keys)
-        records = self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-        return [_state(key, records.get(key)) for key in keys]
+        history = self._instance.event_log_storage.get_asset_check_execution_history
+        return [_state(key, history(key, limit=10)) for key in keys]
 
     def materialized(self) -> list[str]:
         """Return the assets that have been materialised, by key."""
@@ -131,10 +131,11 @@ def fail_abandoned_runs(home: Path) -> list[str]:
         return [record.dagster_run.run_id for record in records]
 
 
-def _state(key: dg.AssetCheckKey, record: Any) -> CheckState:
-    evaluation = None if record is None or record.event is None else record.evaluation
+def _state(key: dg.AssetCheckKey, records: Sequence[Any]) -> CheckState:
+    found = (record.evaluation for record in records if record.event is not None)
+    evaluation = next((each for each in found if isinstance(each, dg.AssetCheckEvaluation)), None)
     asset = key.asset_key.to_user_string()
-    if not isinstance(evaluation, dg.AssetCheckEvaluation):
+    if evaluation is None:
         return CheckState(asset, key.name, None, "error", "never ran to its end")
     return CheckState(
         asset, key.name, evaluation.passed, evaluation.severity.value.lower(), evaluation.description or ""

@@ -9,21 +9,50 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
-from streamlake_assets.errors import UsageError
+from streamlake_assets.errors import TryLaterError, UsageError
 from streamlake_assets.flows import forecasting, training
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.targets import Target
-from streamlake_assets.settings import DatabaseRole, Settings
+from streamlake_assets.servers.configured import configured_servers
+from streamlake_assets.servers.ports import answers
+from streamlake_assets.servers.waiting import Say
+from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.sidecar.replay import StoredPlaces, now, publish
 from streamlake_assets.stores import bar_reader, ledger, migrate
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
+
+
+def _silent(_: str) -> None:
+    """Take progress that nobody reads."""
+
+
+def require_servers(settings: Settings, *names: str) -> None:
+    """Check that the servers a command needs answer, before it begins.
+
+    Args:
+        settings: where they are.
+        names: of kafka, mysql, documents.
+
+    Raises:
+        SettingError: one that a setting names does not answer or refuses the user.
+        TryLaterError: a local one is not up.
+    """
+    named = {server.name: server for server in configured_servers(settings)}
+    ports = {"kafka": settings.kafka_port, "mysql": settings.mysql_port, "documents": settings.mongo_port}
+    for name in names:
+        if name in named:
+            named[name].start()  # of a configured server this is the probe
+        elif not answers(ports[name]):
+            address = f"{LOOPBACK}:{ports[name]}"
+            raise TryLaterError(f"the local {name} server at {address} does not answer: is `streamlake up` running?")
 
 
 def prepare(settings: Settings) -> dict[str, Any]:
@@ -44,12 +73,31 @@ def prepare(settings: Settings) -> dict[str, Any]:
 
 
 def replay_file(
-    settings: Settings, path: Path, options: Mapping[str, Any], strict: bool, rejects: Path | None, wait: bool
+    settings: Settings,
+    path: Path,
+    options: Mapping[str, Any],
+    strict: bool,
+    rejects: Path | None,
+    wait: bool,
+    as_of: dt.datetime | None = None,
+    say: Say = _silent,
 ) -> dict[str, Any]:
-    """Publish a file of bars; return how many were sent, stored and refused, and where the refused rows lie.
+    """Publish a file of bars; return how many were sent, stored and refused, why, and where the refused rows lie.
+
+    Args:
+        settings: where the servers are.
+        path: the file.
+        options: fields of its ``ColumnMapping`` that the user gave.
+        strict: stop at the first bad row.
+        rejects: where refused rows go; None: beside the file.
+        wait: return when the tables hold everything.
+        as_of: when the source stated all rows, aware; None: each bar's own time.
+        say: takes progress.
 
     Raises:
-        UsageError: the file cannot be read as bars, or ``strict`` and a row is bad.
+        UsageError: the file cannot be read as bars, ``strict`` and a row is bad, the rejects would overwrite a file, or
+            ``as_of`` lies in the future.
+        SettingError: a configured server does not answer.
         TryLaterError: Kafka, or with ``wait`` the consumer, does not take the messages.
     """
     from streamlake_assets.sources.adjusted import actions_of
@@ -57,22 +105,34 @@ def replay_file(
     from streamlake_assets.sources.rejects import RejectsFile
     from streamlake_assets.sources.tables import read_table
 
+    if as_of is not None and as_of > now():
+        # it would beat every later correction
+        raise UsageError(f"--as-of {as_of.isoformat()} lies in the future")
     mapping = guess_mapping(path, options)
     rejects_path = rejects or path.with_name(f"{path.name}.rejects.csv")
-    with RejectsFile(rejects_path) as refused:
-        rows = list(read_table(path, mapping, now=now, on_reject=refused.write, strict=strict))
+    say(f"reading {path}")
+    with RejectsFile(rejects_path, path) as refused:
+        rows = list(read_table(path, mapping, now=now, on_reject=refused.write, strict=strict, as_of=as_of))
+    require_servers(settings, "kafka", *(["mysql"] if wait else []))
+    say(f"publishing {len(rows):,} bars to {settings.kafka}")
     with Publisher(settings.kafka) as publisher:
-        adjusted = mapping.adjusted_close is not None
-        actions = publish(publisher, actions_of(rows, source=mapping.source)) if adjusted else 0
+        found = actions_of(rows, source=mapping.source) if mapping.adjusted_close is not None else []
+        if as_of is not None:
+            found = [msgspec.structs.replace(action, as_of=as_of) for action in found]
+        actions = publish(publisher, found)
         bars = publish(publisher, (row.bar for row in rows))
     if wait:
+        say("waiting until the consumer has stored them")
         engine = make_engine(settings, DatabaseRole.READER)
-        StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
-        engine.dispose()
+        try:
+            StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
+        finally:
+            engine.dispose()
     return {
         "bars_sent": bars,
         "actions_sent": actions,
         "rejected": refused.count,
+        "reasons": dict(refused.reasons.most_common()),
         "rejects_file": str(rejects_path) if refused.count else None,
         "stored": wait,
     }
@@ -90,12 +150,22 @@ def validate_file(path: Path, options: Mapping[str, Any]) -> Any:
     return report(path, guess_mapping(path, options))
 
 
-def refresh_cache(settings: Settings, full: bool = False) -> Refreshed:
+def refresh_cache(settings: Settings, full: bool = False, say: Say = _silent, probe: bool = True) -> Refreshed:
     """Refresh the documents once, without Dagster.
 
+    Args:
+        settings: where the stores are.
+        full: make every document again.
+        say: takes progress.
+        probe: check the servers first; False once they have answered, so that an outage is one to wait out.
+
     Raises:
+        SettingError: a configured store does not answer, and ``probe``.
         TryLaterError: a store does not answer.
     """
+    if probe:
+        require_servers(settings, "mysql", "documents")
+    say("making every document again" if full else "refreshing the documents")
     engine = make_engine(settings, DatabaseRole.READER)
     documents = DocumentStore(settings)
     try:
@@ -105,19 +175,24 @@ def refresh_cache(settings: Settings, full: bool = False) -> Refreshed:
         engine.dispose()
 
 
-def train(settings: Settings, until: dt.date | None = None) -> list[dict[str, Any]]:
+def train(settings: Settings, until: dt.date | None = None, say: Say = _silent) -> list[dict[str, Any]]:
     """Train from the documents once, without Dagster; return the skill of each model.
 
     Raises:
+        SettingError: a configured store does not answer.
+        TryLaterError: a local store is not up.
         UsageError: there is nothing to train on.
     """
+    require_servers(settings, "mysql", "documents")
     engine = make_engine(settings, DatabaseRole.WRITER)
     documents = DocumentStore(settings)
     models = ModelFolder(settings.data_dir / "models")
     try:
+        say("making the training set")
         snapshot = training.make_snapshot(documents, settings.data_dir / "training", until, settings.min_history)
+        say("training and judging the models")
         training.train_models(engine, models, snapshot.path, snapshot.offsets, now(), settings.min_history)
-        return training.skill_report(models)
+        return training.skill_report(models, snapshot.data_hash)
     finally:
         documents.close()
         engine.dispose()
@@ -128,7 +203,10 @@ def forecast_rows(settings: Settings, symbol: str, last: int) -> dict[str, Any]:
 
     Raises:
         UsageError: no instrument has this symbol.
+        SettingError: a configured MySQL does not answer.
+        TryLaterError: the local one is not up.
     """
+    require_servers(settings, "mysql")
     engine = make_engine(settings, DatabaseRole.READER)
     try:
         with bar_reader.snapshot(engine) as connection:

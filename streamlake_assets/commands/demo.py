@@ -19,10 +19,13 @@ from streamlake_assets.broker.topics import watermarks
 from streamlake_assets.commands import services
 from streamlake_assets.commands.dagster_runs import DagsterDriver, fail_abandoned_runs
 from streamlake_assets.commands.data import prepare, table_counts
+from streamlake_assets.commands.supervise import urls
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.flows import observations, training
+from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.market import quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
+from streamlake_assets.market.sessions import session_date
 from streamlake_assets.market.targets import Target
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.supervisor import Supervisor
@@ -68,6 +71,7 @@ class Summary(msgspec.Struct, kw_only=True):
     failed_checks: list[str]
     market_session: str
     servers: list[dict[str, str]]
+    urls: dict[str, str]
     seconds: dict[str, float]
 
 
@@ -135,7 +139,8 @@ class Demo:
         return plan
 
     def _learn(self, driver: DagsterDriver, plan: ReplayPlan) -> None:
-        until = plan.daily[-1].bar_time.date()
+        last = plan.daily[-1]
+        until = session_date(last.bar_time, last.exchange)
         with self._stage("learn", f"Dagster: documents, training set up to {until}, models, forecasts, checks"):
             driver.tick_raw_watermark()
             driver.run("daily", {"ops": {"features__training_set": {"config": {"until": until.isoformat()}}}})
@@ -148,7 +153,7 @@ class Demo:
         pace = "without pauses" if self._speed is None else f"at {self._speed:g} sessions/s"
         with self._stage("live", f"Live: {len(plan.live)} sessions {pace}, forecasts first") as label:
             models = ModelFolder(self._settings.data_dir / "models")
-            champions = [training.champion_of(models, target).model for target in Target]
+            champions = [training.champion_of(reader, models, target).model for target in Target]
             stored = StoredPlaces(reader, self._settings.kafka)
             totals = {"issued": 0, "scored": 0, "beat_at": 0.0}
 
@@ -239,10 +244,12 @@ def read_summary(
     checks = driver.checks()
     failed = [f"{check.asset}: {check.name}: {check.text}" for check in checks if not check.passed]
     rows = ledger.rows(reader)
-    report = training.skill_report(ModelFolder(settings.data_dir / "models"))
+    # of the training set this demo made: the schedule may have trained on newer data since
+    _, data_hash = read_snapshot(training.snapshot_path(settings.data_dir / "training"))
+    report = training.skill_report(ModelFolder(settings.data_dir / "models"), data_hash)
     named = ("engine", "target", "name", "version", "skill", "skill_low", "skill_high", "has_skill")
     return Summary(
-        ok=not failed,
+        ok=not any(check.severity == "error" and not check.passed for check in checks),
         bars=counts["bars"],
         bars_by_interval=by_interval,
         bars_added=counts["bars"] - before[1],
@@ -263,6 +270,7 @@ def read_summary(
         failed_checks=failed,
         market_session=str(session),
         servers=servers,
+        urls={name: url for name, url in urls(settings).items() if name in ("dagster", "panel")},
         seconds={**seconds, "total": round(sum(seconds.values()), 2)},
     )
 

@@ -25,6 +25,8 @@ def consumer(settings: Settings) -> ServiceSpec:
         env=environment(settings),
         ready_url=f"{health}/readyz",
         url=f"{health}/metrics",
+        port=settings.consumer_port,
+        setting="STREAMLAKE_CONSUMER_PORT",
     )
 
 
@@ -46,6 +48,8 @@ def dagster_webserver(settings: Settings) -> ServiceSpec:
         ready_url=f"{url}/server_info",
         ready_timeout=120,
         url=url,
+        port=settings.dagster_port,
+        setting="STREAMLAKE_DAGSTER_PORT",
     )
 
 
@@ -73,6 +77,8 @@ def panel_page(settings: Settings) -> ServiceSpec:
         ready_url=f"{url}{LIVENESS}",
         ready_timeout=120,
         url=f"{url}{PATH}",
+        port=settings.panel_port,
+        setting="STREAMLAKE_PANEL_PORT",
     )
 
 

@@ -50,9 +50,12 @@ def up(
 
     with Supervisor(settings, say) as supervisor:
         try:
+            specs = service_specs(settings)
+            for spec in specs:
+                spec.require_port()  # told now, not after the servers' start
             supervisor.start_servers()
             before_services()
-            supervisor.start_all(service_specs(settings))
+            supervisor.start_all(specs)
             ready()
             supervisor.run_forever()
         except KeyboardInterrupt:

@@ -4,6 +4,7 @@ Belongs here: how something is shown and how a failure becomes an exit code. Sta
 (``cli``), what they do (the other modules of ``commands``).
 """
 
+import datetime as dt
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ Zone = Annotated[str | None, typer.Option(help="Time zone of times without one, 
 Exchange = Annotated[str | None, typer.Option(help="ISO 10383 code of the market, such as XNYS.")]
 AssetClassOption = Annotated[str | None, typer.Option("--asset-class", help="stock, crypto, commodity, index or fx.")]
 DateFormat = Annotated[str | None, typer.Option(help="strptime format of the times, such as %d.%m.%Y.")]
+SourceName = Annotated[str | None, typer.Option("--source", help="Name of the provider or data set; default: file.")]
 Decimals = Annotated[int | None, typer.Option(help="Round prices to so many decimals, for files with float noise.")]
 
 out = Console()
@@ -78,6 +80,8 @@ def settings_in_force() -> Settings:
         return load_settings()
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # about several settings: the message names them
+            raise UsageError(first["msg"].removeprefix("Value error, ")) from None
         name = f"STREAMLAKE_{'_'.join(map(str, first['loc'])).upper()}"
         raise UsageError(f"{name}: {first['msg']}") from None
 
@@ -127,6 +131,19 @@ def mapping_options(**options: Any) -> dict[str, Any]:
 
     columns = column_overrides(options.pop("column") or [])
     return {**columns, **{name: value for name, value in options.items() if value is not None}}
+
+
+def moment(text: str) -> dt.datetime:
+    """Read an ISO 8601 time, in UTC; without an offset it is UTC.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--as-of {text}: say an ISO 8601 time, such as 2024-01-05T18:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
 
 
 def seconds(text: str) -> float:

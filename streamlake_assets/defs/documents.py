@@ -79,7 +79,7 @@ def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> I
 )
 def documents_equal_daily_bars(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Compare every document with the settled daily bar of its session."""
-    daily = observations.daily_bars_by_key(stores.reader)
+    daily = observations.daily_bars_by_key(stores.reader, stores.documents.touch_cursor())
     return check_result(quality.documents_equal_daily(stores.documents.sessions(), daily))
 
 
@@ -87,7 +87,8 @@ def documents_equal_daily_bars(stores: dg.ResourceParam[StoreAccess]) -> dg.Asse
 def documents_cover_sessions(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Find settled daily bars without a document."""
     keys = [document.key for document in stores.documents.sessions()]
-    return check_result(quality.documents_cover(keys, observations.daily_bars_by_key(stores.reader)))
+    daily = observations.daily_bars_by_key(stores.reader, stores.documents.touch_cursor())
+    return check_result(quality.documents_cover(keys, daily))
 
 
 @dg.asset_check(asset=FEATURE_BUCKETS, description="The buckets hold every complete session, each once")

@@ -29,14 +29,15 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
 )
 def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Issue what is not in the ledger yet."""
-    champions = [training.champion_of(stores.models, target).model for target in Target]
-    made, issued = forecasting.issue_forecasts(stores.writer, champions, stores.documents.series())
+    champions = [training.champion_of(stores.reader, stores.models, target).model for target in Target]
+    made, issued, passed_over = forecasting.issue_forecasts(stores.writer, champions, stores.documents.series())
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(made),
             "new": issued.new,
             "late": issued.late,
             "existing": issued.existing,
+            "passed_over": list(passed_over),
             "sessions": sorted({forecast.session.isoformat() for forecast in made}),
             "champions": {model.target.value: model.version for model in champions},
         }

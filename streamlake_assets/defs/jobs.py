@@ -23,6 +23,8 @@ WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/cor
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
 REFRESH_INTERVAL_S = 60
+RETRY_AFTER_S = 600
+"""Seconds until a failed refresh is asked for again when no message has come since."""
 """Least seconds between two refreshes. No setting: it is read at import, where the environment is not."""
 MAX_RUNTIME = {"dagster/max_runtime": "1800"}
 """Seconds; run monitoring does not see a killed run under the default launcher."""
@@ -90,12 +92,17 @@ def refresh_needed(
     )
     if running:
         return dg.SkipReason("a refresh is in progress")
-    mark = observations.read_watermark(stores.reader)
-    if not mark.next_offsets:
+    offsets = observations.read_offsets(stores.reader)
+    if not offsets:
         return dg.SkipReason("no message is stored yet")
-    key = json.dumps(mark.next_offsets, sort_keys=True)
+    key = json.dumps(offsets, sort_keys=True)
     if key == context.cursor:
-        return dg.SkipReason("no new messages are stored")
+        last = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=refresh.name), limit=1)), None)
+        if last is None or last.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            return dg.SkipReason("no new messages are stored")
+        waited = stores.now().timestamp() - (last.end_time or 0.0)
+        if waited < RETRY_AFTER_S:
+            return dg.SkipReason(f"the last refresh failed: it is asked for again in {RETRY_AFTER_S - waited:.0f} s")
     if ledger.champions(stores.reader):
         return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=key)
     # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule

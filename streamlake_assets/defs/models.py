@@ -12,6 +12,7 @@ from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
+from streamlake_assets.stores import ledger
 
 GROUP = "models"
 
@@ -38,7 +39,7 @@ def sklearn(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]
             "new_versions": list(done.new_versions),
             "left_out": list(done.reasons),
             "learned_from": offsets,
-            "champions": {target.value: training.champion_of(stores.models, target).model.version for target in Target},
+            "champions": {target.value: version for target, version in ledger.champions(stores.writer).items()},
         },
         data_version=dg.DataVersion(",".join(sorted(versions.values()))),
     )
@@ -53,7 +54,7 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
     refused: list[str] = []
     for target in Target:
         try:
-            champion = training.champion_of(stores.models, target)
+            champion = training.champion_of(stores.reader, stores.models, target)
         except ModelRefusedError as error:
             refused.append(str(error))
         else:

@@ -6,6 +6,7 @@ of what they were made from is written last.
 """
 
 import datetime as dt
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -141,7 +142,21 @@ def _buckets(
         found = documents.sessions(instrument, dt.date(year, 1, 1), dt.date(year, 12, 31))
         complete = [document for document in found if document.complete]
         if complete:
-            yield year, _series(instrument, asset_class, complete, factors)
+            before = documents.session_keys(instrument, dt.date(year - 1, 1, 1), dt.date(year - 1, 12, 31))
+            last = max((key.rpartition("|")[2] for key in before), default="")
+            after = dt.date.fromisoformat(last) if last else dt.date.min
+            yield year, _series(instrument, asset_class, complete, _carried(factors, complete, after))
+
+
+def _carried(factors: dict[dt.date, Decimal], found: list[SessionDocument], after: dt.date) -> dict[dt.date, Decimal]:
+    """Give each action past ``after`` to the first session on or after its ex-date: that day may have no bar."""
+    carried: dict[dt.date, Decimal] = {}
+    sessions = [document.session for document in found]
+    for ex_date, factor in factors.items():
+        place = bisect_left(sessions, ex_date)
+        if ex_date > after and place < len(sessions):
+            carried[sessions[place]] = carried.get(sessions[place], Decimal(1)) * factor
+    return carried
 
 
 def _series(

@@ -7,6 +7,7 @@ the replay that waits for a session's forecasts before it reveals it. Stays out:
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,22 +22,36 @@ from streamlake_assets.market.types import Instrument
 from streamlake_assets.stores import ledger
 
 
+class Spoken(NamedTuple):
+    """Forecasts made, what the ledger did with them, and why instruments were passed over."""
+
+    forecasts: list[Forecast]
+    issued: ledger.Issued
+    passed_over: tuple[str, ...]
+
+
 def next_session(series: SessionSeries) -> dt.date:
     """Return the session that follows the newest settled one, by the exchange's calendar."""
     return calendars.next_session(series.exchange, series.asset_class, series.last_session)
 
 
-def issue_forecasts(
-    engine: sa.Engine, models: Sequence[ServingModel], series: Sequence[SessionSeries]
-) -> tuple[list[Forecast], ledger.Issued]:
+def issue_forecasts(engine: sa.Engine, models: Sequence[ServingModel], series: Sequence[SessionSeries]) -> Spoken:
     """Forecast the next session of every instrument with enough history and commit it to the ledger.
 
+    An instrument that cannot be forecast (a flat series has no scale to forecast by) is passed over with its reason;
+    the others are forecast.
+
     Raises:
-        UsageError: a series cannot be forecast for another reason than a short history.
         TryLaterError: the database is not available.
     """
-    made = forecast_next(models, series, next_session)
-    return made, ledger.issue(engine, made)
+    made: list[Forecast] = []
+    passed_over: list[str] = []
+    for one in series:
+        try:
+            made.extend(forecast_next(models, [one], next_session))
+        except UsageError as error:
+            passed_over.append(str(error))
+    return Spoken(made, ledger.issue(engine, made), tuple(passed_over))
 
 
 def score_due(engine: sa.Engine, series: Sequence[SessionSeries]) -> int:
@@ -52,7 +67,11 @@ def score_due(engine: sa.Engine, series: Sequence[SessionSeries]) -> int:
         known = by_instrument.get(Instrument(forecast.symbol, forecast.exchange))
         # the table may be ahead of the series: the next refresh brings the session
         if known is not None and len(known) and known.last_session >= forecast.session:
-            value = realised(known, forecast.target, forecast.session)
+            try:
+                value = realised(known, forecast.target, forecast.session)
+            except UsageError:
+                # the target has no value there (a price at or below zero has no logarithm): the forecast stays open
+                continue
             scores.append((waiting.id, score(forecast, value)))
     return ledger.put_scores(engine, scores)
 

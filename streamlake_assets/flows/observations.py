@@ -4,7 +4,7 @@ Belongs here: reading counts, offset ranges, lag and heartbeats. Stays out: repo
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -51,7 +51,17 @@ def read_watermark(engine: sa.Engine) -> Watermark:
         ends = bar_reader.stream_ends(connection)
         rows = {name: bar_reader.count(connection, table) for name, table in RAW_TABLES.items()}
         session = bar_reader.market_session(connection)
-    return Watermark({f"{end.topic}:{end.stream_id}:{end.partition}": end.next_offset for end in ends}, rows, session)
+    return Watermark(_by_place(ends), rows, session)
+
+
+def read_offsets(engine: sa.Engine) -> dict[str, int]:
+    """Return how far the streams are in the tables, by ``topic:stream_id:partition``."""
+    with bar_reader.snapshot(engine) as connection:
+        return _by_place(bar_reader.stream_ends(connection))
+
+
+def _by_place(ends: Iterable[bar_reader.StreamEnd]) -> dict[str, int]:
+    return {f"{end.topic}:{end.stream_id}:{end.partition}": end.next_offset for end in ends}
 
 
 def offset_ranges(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, str]:
@@ -117,11 +127,17 @@ def instruments_without_bars(engine: sa.Engine) -> list[str]:
         return list(connection.execute(sa.select(i.c.symbol).where(sa.not_(has_bar)).order_by(i.c.symbol)).scalars())
 
 
-def daily_bars_by_key(engine: sa.Engine) -> dict[str, dict[str, Any]]:
-    """Return all settled daily bars by the key of their session document."""
+def daily_bars_by_key(engine: sa.Engine, known_to: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:
+    """Return settled daily bars by the key of their session document.
+
+    Args:
+        engine: of a user that may read the raw tables.
+        known_to: next offset by ``stream_id:partition``: bars of later messages are left out. None: all bars.
+    """
     with bar_reader.snapshot(engine) as connection:
         return {
             f"{of.instrument}|{session.isoformat()}": bar
             for of in bar_reader.instruments(connection).values()
             for session, bar in bar_reader.daily_bars(connection, of.id).items()
+            if known_to is None or bar["kafka_offset"] < known_to.get(bar["place"], 0)
         }

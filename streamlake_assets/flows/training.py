@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from streamlake_assets.errors import UsageError
+from streamlake_assets.errors import ModelRefusedError, UsageError
 from streamlake_assets.learning.manifest import Manifest, read_manifest
-from streamlake_assets.learning.serve import Champion, load_champion
+from streamlake_assets.learning.serve import Champion, load_champion, load_model
 from streamlake_assets.learning.snapshot import write_snapshot
 from streamlake_assets.learning.spec import default_specs
 from streamlake_assets.learning.train import TrainedModel, train_from_snapshot
@@ -103,28 +103,42 @@ def train_models(
     manifests = tuple(model.manifest for model in run.models)
     ledger.register_models(engine, (models.manifest(manifest.version) for manifest in manifests))
     for target in Target:
-        champion = champion_of(models, target)
+        champion = load_champion(target, models.catalogue().manifests, models.open)
         ledger.set_champion(engine, target, champion.model.version, _why(champion))
     return Published(manifests, tuple(m.version for m in manifests if m.version not in before), run.not_trained)
 
 
-def champion_of(models: ModelFolder, target: Target) -> Champion:
-    """Load the model that speaks for a target.
+def champion_of(engine: sa.Engine, models: ModelFolder, target: Target) -> Champion:
+    """Load the model that speaks for a target: the one the register names, not whatever lies in the folder.
+
+    If its files are refused, the best other registered model serves and says why.
 
     Raises:
         UsageError: nothing has been trained.
-        ModelRefusedError: no model of the target can be opened.
+        ModelRefusedError: no registered model of the target can be opened.
     """
-    catalogue = models.catalogue()
-    return load_champion(target, catalogue.manifests, models.open)
+    version = ledger.champions(engine).get(target)
+    if version is None:
+        raise UsageError(f"no model of {target} has been named champion: train first")
+    try:
+        return Champion(load_model(models.manifest(version), models.open(version)))
+    except ModelRefusedError as error:
+        registered = ledger.registered(engine)
+        others = [m for m in models.catalogue().manifests if m["version"] in registered and m["version"] != version]
+        try:
+            successor = load_champion(target, others, models.open)
+        except UsageError:
+            raise error from None
+        return Champion(successor.model, (str(error), *successor.refused))
 
 
-def skill_report(models: ModelFolder) -> list[dict[str, Any]]:
-    """Return what the models of the newest training run are worth, best first within each target."""
+def skill_report(models: ModelFolder, data_hash: str | None = None) -> list[dict[str, Any]]:
+    """Return what the models of one training set are worth, best first within each target; default: the newest set."""
     manifests = [read_manifest(plain) for plain in models.catalogue().manifests]
     if not manifests:
         return []
     newest = max((manifest.last_session, manifest.trained_at) for manifest in manifests)
+    wanted = data_hash or next(m.data_hash for m in manifests if (m.last_session, m.trained_at) == newest)
     report = [
         {
             "target": manifest.target.value,
@@ -143,7 +157,7 @@ def skill_report(models: ModelFolder) -> list[dict[str, Any]]:
             "last_session": manifest.last_session.isoformat(),
         }
         for manifest in manifests
-        if (manifest.last_session, manifest.trained_at) == newest
+        if manifest.data_hash == wanted
     ]
     return sorted(report, key=lambda record: (record["target"], -record["skill"], record["version"]))
 

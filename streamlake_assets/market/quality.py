@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from streamlake_assets.market.session_documents import SessionDocument
+from streamlake_assets.market.types import Interval
 
 DEAD_LETTER_LIMIT = 0.05
 """Share of messages above which dead letters are no longer single bad messages."""
@@ -37,22 +38,33 @@ def documents_equal_daily(
 ) -> Verdict:
     """Judge that session documents equal the daily bars of their sessions, number for number.
 
+    That must hold of documents made from the daily bar itself or from bars that were made of it (bridged). Real
+    intraday bars may differ from a provider's daily bar, by late prints or an auction: they are counted, not judged.
+
     Args:
         documents: of any interval.
         daily: open, high, low, close and volume of settled daily bars, by document key.
     """
-    compared, different = 0, []
+    compared, different, apart = 0, [], 0
     for document in documents:
         bar = daily.get(document.key)
-        if bar is None:
+        if bar is None or not document.complete:
             continue
         compared += 1
         if any(value != bar[name] for name, value in document.values().items()):
-            different.append(document.key)
-    facts = {"compared": compared, "different": len(different), "first_different": different[:5]}
+            if document.interval is Interval.D1 or document.synthetic:
+                different.append(document.key)
+            else:
+                apart += 1
+    facts = {
+        "compared": compared,
+        "different": len(different),
+        "first_different": different[:5],
+        "real_intraday_apart": apart,
+    }
     return Verdict(
-        compared > 0 and not different,
-        f"{compared - len(different)} of {compared} session documents equal their daily bar",
+        not different,
+        f"{compared - len(different) - apart} of {compared} session documents equal their daily bar",
         facts,
     )
 

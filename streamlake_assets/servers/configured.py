@@ -151,7 +151,7 @@ def probe_url(url: str, setting: str) -> tuple[str, str]:
     try:
         parsed = sqlalchemy.make_url(url)
         engine = sqlalchemy.create_engine(parsed, connect_args={"connect_timeout": PROBE_TIMEOUT_S})
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ImportError) as error:
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ImportError, ValueError) as error:
         raise SettingError(
             f"{setting} cannot be read: it is mysql+pymysql://user:password@host:port/database"
         ) from error

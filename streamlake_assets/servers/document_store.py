@@ -1,8 +1,7 @@
 """The local document store: a stand-in that speaks MongoDB's protocol. It is not MongoDB, and says so.
 
-Belongs here: its start and readiness. Stays out: documents (``stores``) and
-downloads (``artifacts``). No MongoDB server can be had as a package for this mode; with STREAMLAKE_MONGO_URL, or in
-docker-compose, the real one is used.
+Belongs here: its start and readiness. Stays out: documents (``stores``) and downloads (``artifacts``). No MongoDB
+server can be had as a package for this mode; with STREAMLAKE_MONGO_URL the real one is used.
 """
 
 import threading

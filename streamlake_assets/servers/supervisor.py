@@ -33,6 +33,7 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.local_server import LocalServer, ServerInfo, wait_until_ready
 from streamlake_assets.servers.mysql import LocalMysql
+from streamlake_assets.servers.ports import require_free
 from streamlake_assets.servers.probes import http_ready
 from streamlake_assets.servers.process import ChildProcess, ChildRegistry, end_orphans, end_own
 from streamlake_assets.servers.state import ServiceState, SupervisorLock, write_state
@@ -56,6 +57,8 @@ class ServiceSpec:
         restart: whether it is started again when it dies.
         grace_s: seconds between SIGTERM and SIGKILL.
         url: address to show the user; empty: none.
+        port: port it will listen on at 127.0.0.1; checked to be free before its first start. None: none.
+        setting: name of the setting that gives it another port.
     """
 
     name: str
@@ -66,6 +69,17 @@ class ServiceSpec:
     restart: bool = True
     grace_s: float = 10.0
     url: str = ""
+    port: int | None = None
+    setting: str = ""
+
+    def require_port(self) -> None:
+        """Check that its port can be taken.
+
+        Raises:
+            PortInUseError: the message names port, holder and setting.
+        """
+        if self.port is not None:
+            require_free(self.port, self.setting, self.name)
 
 
 class Supervisor:
@@ -150,9 +164,12 @@ class Supervisor:
 
         Raises:
             UsageError: a name is taken.
+            PortInUseError: a port is taken; none of these services has been started then.
             ServerError: one ended or was not ready in time; its log is named.
             KeyboardInterrupt: a signal asked to stop.
         """
+        for spec in specs:
+            spec.require_port()
         started = [self._spawn(spec) for spec in specs]
         for spec, watched in zip(specs, started, strict=True):
             try:

@@ -6,6 +6,7 @@ mode, which reveals a session only after its forecasts are in the ledger. Stays 
 """
 
 import datetime as dt
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -131,7 +132,7 @@ class SessionReplay:
     def reveal(self, step: SessionStep) -> Revealed:
         """Issue the forecasts of one session, publish it, wait until it is stored, score what it decided."""
         known = [one for one in self._series.values() if one.last_session < step.session]
-        _, issued = issue_forecasts(self._engine, self._models, known) if known else ([], None)
+        issued = issue_forecasts(self._engine, self._models, known).issued if known else None
         sent = publish(self._publisher, step.records())
         self._stored.wait(self._publisher.places)
         self._read_back(step.session)
@@ -147,8 +148,13 @@ class SessionReplay:
                     continue
                 bar = bar_reader.daily_bars(connection, of.id, session, session).get(session)
                 if bar is not None:
-                    factor = bar_reader.factors(connection, of.id).get(session, 1)
-                    self._series[of.instrument] = _extended(series, session, bar, float(factor))
+                    # an action on a day without a bar belongs to the next session
+                    due = [
+                        f
+                        for day, f in bar_reader.factors(connection, of.id).items()
+                        if series.last_session < day <= session
+                    ]
+                    self._series[of.instrument] = _extended(series, session, bar, float(math.prod(due)))
 
 
 def _extended(series: SessionSeries, session: dt.date, bar: dict[str, Any], factor: float) -> SessionSeries:

@@ -5,11 +5,14 @@ Belongs here: ``Reject``, its reason codes, the rejects file. Stays out: finding
 """
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
+
+from streamlake_assets.errors import UsageError
 
 REJECT_COLUMNS: Final = ("line", "reason", "detail", "raw")
 _MOST_RAW: Final = 2000
@@ -46,12 +49,21 @@ class Reject:
 class RejectsFile:
     """A CSV file of rejected rows; made when the first one comes, so that no rejects means no file.
 
-    Use as a context manager and hand ``write`` to ``read_table``.
+    Use as a context manager and hand ``write`` to ``read_table``. An earlier rejects file at the path is replaced; any
+    other file there is left alone.
+
+    Args:
+        path: of the file.
+        source: the file whose rows are rejected.
+
+    Raises:
+        UsageError: (on entering) the path is the source, or something that is no rejects file lies there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: Path) -> None:
         self.path = path
-        self.count = 0
+        self.reasons: Counter[str] = Counter()
+        self._source = source
         self._stream: IO[str] | None = None
 
     def write(self, reject: Reject) -> None:
@@ -61,9 +73,18 @@ class RejectsFile:
             self._stream = self.path.open("w", encoding="utf-8", newline="")
             csv.writer(self._stream).writerow(REJECT_COLUMNS)
         csv.writer(self._stream).writerow((reject.line, reject.reason, reject.detail, reject.raw))
-        self.count += 1
+        self.reasons[reject.reason] += 1
+
+    @property
+    def count(self) -> int:
+        """Number of rejected rows."""
+        return self.reasons.total()
 
     def __enter__(self) -> Self:
+        if self.path.resolve() == self._source.resolve() or (self.path.exists() and self.path.samefile(self._source)):
+            raise UsageError(f"the rejects would overwrite the input {self.path}: say --rejects with another path")
+        if self.path.exists() and not _is_rejects_file(self.path):
+            raise UsageError(f"{self.path} is there and is no rejects file: say --rejects with another path")
         # an older run's rejects must not be taken for this run's
         self.path.unlink(missing_ok=True)
         return self
@@ -74,3 +95,11 @@ class RejectsFile:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _is_rejects_file(path: Path) -> bool:
+    header = ",".join(REJECT_COLUMNS).encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.readline(len(header) + 2).rstrip(b"\r\n") == header

@@ -45,6 +45,7 @@ def read_table(
     now: Callable[[], dt.datetime],
     on_reject: Callable[[Reject], None],
     strict: bool = False,
+    as_of: dt.datetime | None = None,
 ) -> Iterator[TableRow]:
     """Read a table row by row, in the order of the file.
 
@@ -54,15 +55,16 @@ def read_table(
         now: gives the ``event_time`` of each bar; whoever publishes later sets it anew.
         on_reject: gets each row that is not taken.
         strict: stop at the first bad row.
+        as_of: when the source stated all rows, aware; None: each row's ``bar_time``.
 
     Yields:
-        Settled bars that keep the contract, ``as_of`` being their ``bar_time``, no key twice.
+        Settled bars that keep the contract, no key twice.
 
     Raises:
         UsageError: the file or its header does not fit the mapping, or (strict) a row is bad.
     """
     with open_table(path, delimiter=mapping.delimiter, encoding=mapping.encoding) as table:
-        build = _RowBuilder(mapping, mapping.positions(table.header), now)
+        build = _RowBuilder(mapping, mapping.positions(table.header), now, as_of)
         for row in table.rows:
             if isinstance(row, Reject):
                 reject = row
@@ -94,11 +96,18 @@ def read_bars(
 class _RowBuilder:
     """Makes bars of one table's rows and remembers which keys it has seen."""
 
-    def __init__(self, mapping: ColumnMapping, places: Mapping[str, int], now: Callable[[], dt.datetime]) -> None:
+    def __init__(
+        self,
+        mapping: ColumnMapping,
+        places: Mapping[str, int],
+        now: Callable[[], dt.datetime],
+        as_of: dt.datetime | None,
+    ) -> None:
         self._mapping = mapping
         self._places = places
         self._zone = mapping.time_zone
         self._now = now
+        self._as_of = as_of
         self._seen: dict[str, _SeenTimes] = {}
 
     def __call__(self, row: RawRow) -> TableRow:
@@ -126,7 +135,7 @@ class _RowBuilder:
             source=mapping.source,
             synthetic=mapping.synthetic,
             event_time=self._now(),
-            as_of=bar_time,
+            as_of=bar_time if self._as_of is None else self._as_of,
             currency=_currency(read_text(self._cell(cells, "currency"))) or mapping.currency,
             sector=_label(read_text(self._cell(cells, "sector"))) or mapping.sector,
             name=_label(read_text(self._cell(cells, "name"))) or mapping.name,

@@ -129,12 +129,15 @@ def settled_bars(
             batch.c.partition_no,
             b.c.kafka_offset,
         )
+        # from bars to batches, never the other way: without fresh statistics the optimiser reads every batch first
+        .prefix_with("STRAIGHT_JOIN")
+        .select_from(b)
         .join(batch, batch.c.id == b.c.batch_id)
         .join(s, s.c.id == batch.c.stream_id)
         .where(
             b.c.instrument_id == instrument_id,
-            # the whole primary key prefix, or the server would scan the instrument's other months
-            b.c.interval_id.in_(sa.select(schema.bar_intervals.c.id)),
+            # every part of the primary key as values: with a sub-query there, MySQL may start from another table
+            b.c.interval_id.in_(sorted(interval_ids(connection).values())),
             b.c.bar_time >= dt.datetime.combine(first, dt.time()) - _SLACK,
             b.c.bar_time <= dt.datetime.combine(last, dt.time()) + _SLACK,
             b.c.session_date.between(first, last),
@@ -203,11 +206,21 @@ def factors(connection: sa.Connection, instrument_id: int) -> dict[dt.date, Deci
 def daily_bars(
     connection: sa.Connection, instrument_id: int, first: dt.date | None = None, last: dt.date | None = None
 ) -> dict[dt.date, dict[str, Any]]:
-    """Return the settled daily bars of an instrument by session: open, high, low, close, volume; bounds inclusive."""
-    b, v = schema.bars, schema.bar_intervals
+    """Return the settled daily bars of an instrument by session, bounds inclusive.
+
+    Each has open, high, low, close, volume, and its place in the stream: ``place`` (``stream_id:partition``) and
+    ``kafka_offset``.
+    """
+    b, v, batch = schema.bars, schema.bar_intervals, schema.ingest_batches
     daily = sa.select(v.c.id).where(v.c.name == Interval.D1.value).scalar_subquery()
     query = (
-        sa.select(b.c.session_date, b.c.open, b.c.high, b.c.low, b.c.close, b.c.volume)
+        sa.select(
+            *(b.c.session_date, b.c.open, b.c.high, b.c.low, b.c.close, b.c.volume, b.c.kafka_offset),
+            *(batch.c.stream_id, batch.c.partition_no),
+        )
+        .prefix_with("STRAIGHT_JOIN")
+        .select_from(b)
+        .join(batch, batch.c.id == b.c.batch_id)
         .where(b.c.instrument_id == instrument_id, b.c.interval_id == daily, b.c.status == "settled")
         .order_by(b.c.bar_time)
     )
@@ -215,7 +228,10 @@ def daily_bars(
         query = query.where(b.c.bar_time >= dt.datetime.combine(first, dt.time()) - _SLACK, b.c.session_date >= first)
     if last is not None:
         query = query.where(b.c.bar_time <= dt.datetime.combine(last, dt.time()) + _SLACK, b.c.session_date <= last)
-    return {row.session_date: dict(row._mapping) for row in connection.execute(query)}
+    return {
+        row.session_date: {**row._mapping, "place": f"{row.stream_id}:{row.partition_no}"}
+        for row in connection.execute(query)
+    }
 
 
 def bars_by_interval(connection: sa.Connection) -> dict[str, int]:

@@ -64,7 +64,9 @@ class BarStore:
                 self._move_offsets(connection, slices)
                 counts = self._store(connection, slices)
         except BaseException:
+            # ids that were made in this transaction do not exist
             self._ids.forget()
+            self._stream_ids.clear()
             raise
         for part in counts:
             total.add(part)

@@ -98,6 +98,11 @@ class DocumentStore:
         with _outages("reading the cache state"):
             return self._database[STATE].find_one({"_id": SESSIONS})
 
+    def touch_cursor(self) -> dict[str, int]:
+        """Return how far the streams are reflected: next offset by ``stream_id:partition``; empty before a refresh."""
+        state = self.state()
+        return dict(state["touch_cursor"]) if state else {}
+
     def put_state(self, state: dict[str, Any]) -> None:
         """Store what the session documents were made from; written after them, so it never says too much."""
         with _outages("writing the cache state"):

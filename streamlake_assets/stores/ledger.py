@@ -69,6 +69,12 @@ def register_models(engine: sa.Engine, manifests: Iterable[Mapping[str, Any]]) -
     return added
 
 
+def registered(engine: sa.Engine) -> set[str]:
+    """Return the versions of all registered models."""
+    with outages_as_try_later("reading the register"), engine.connect() as connection:
+        return set(connection.execute(sa.select(schema.model_versions.c.version)).scalars())
+
+
 def set_champion(engine: sa.Engine, target: Target, version: str, reason: str) -> bool:
     """Record which model speaks for a target from now on; return False when it already does."""
     if champions(engine).get(target) == version:
@@ -324,11 +330,13 @@ def _instrument_ids(connection: sa.Connection, wanted: set[Instrument]) -> dict[
 def _revealed(connection: sa.Connection, instrument_id: int, forecast: Forecast) -> bool:
     b = schema.bars
     start = daily_bar_time(forecast.session, forecast.exchange).replace(tzinfo=None)
+    # as values: the gaps locked are then those after ``start`` in each interval, and no other
+    intervals = connection.execute(sa.select(schema.bar_intervals.c.id)).scalars().all()
     found = connection.execute(
         sa.select(b.c.bar_time)
         .where(
             b.c.instrument_id == instrument_id,
-            b.c.interval_id.in_(sa.select(schema.bar_intervals.c.id).scalar_subquery()),
+            b.c.interval_id.in_(intervals),
             b.c.bar_time >= start,
         )
         .limit(1)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 from streamlake_assets.errors import TryLaterError
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.stores import schema
-from streamlake_assets.stores.mysql import outages_as_try_later
+from streamlake_assets.stores.mysql import ANSWER_TIMEOUT_S, outages_as_try_later
 
 
 def beat(engine: sa.Engine, process: str, state: dict[str, Any]) -> None:
@@ -47,6 +47,9 @@ def raise_alert(engine: sa.Engine, dedupe_key: str, severity: str, subject: str,
         connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
 
 
+_TURN_PART_S = ANSWER_TIMEOUT_S // 2
+
+
 @contextmanager
 def exclusive(engine: sa.Engine, name: str, wait_s: int) -> Iterator[None]:
     """Hold a name that one process of this database may hold at a time; the server frees it when the process dies.
@@ -56,8 +59,12 @@ def exclusive(engine: sa.Engine, name: str, wait_s: int) -> Iterator[None]:
     """
     lock = sa.func.concat(sa.func.database(), ".", name)
     with outages_as_try_later(f"taking turns for {name}"), engine.connect() as connection:
-        if connection.execute(sa.select(sa.func.get_lock(lock, wait_s))).scalar() != 1:
-            raise TryLaterError(f"another process was busy with {name} for {wait_s} s")
+        left = wait_s
+        # in parts: one long wait would look like a server that is gone
+        while connection.execute(sa.select(sa.func.get_lock(lock, min(left, _TURN_PART_S)))).scalar() != 1:
+            left -= _TURN_PART_S
+            if left <= 0:
+                raise TryLaterError(f"another process was busy with {name} for {wait_s} s")
         try:
             yield
         finally:

@@ -133,7 +133,9 @@ def test_a_failure_anywhere_leaves_nothing_and_the_retry_stores_all(
 ) -> None:
     put(store, *days(2))
     before = database.everything()
-    part = with_dead(slice_of(days(3, price="20", as_of=NOW, sector="Made"), first=2), [letter(5)])
+    stream = BARS_STREAM._replace(topic_id="unseen")
+    unseen = [bar(symbol="NEW", exchange="XLON", source="unseen", sector="Made")]
+    part = with_dead(slice_of([*days(3, price="20", as_of=NOW), *unseen], stream=stream), [letter(4)])
 
     def fail(_c: Any, _cur: Any, statement: str, _p: Any, _ctx: Any, _many: bool) -> None:
         if statement.replace("`", "").startswith(f"INSERT INTO {table} "):
@@ -146,7 +148,9 @@ def test_a_failure_anywhere_leaves_nothing_and_the_retry_stores_all(
     finally:
         sa.event.remove(database.writer, "before_cursor_execute", fail)
     assert database.everything() == before
-    assert store.ingest([part]) == Counts(new=1, changed=2, dead=1)
+    assert store.ingest([part]) == Counts(new=2, changed=2, dead=1)
+    assert described(database)["NEW"] == ("stock", None, "Made", None)
+    assert store.next_offsets(stream) == {0: 5}
 
 
 # dead letters

@@ -32,7 +32,7 @@ def known(database: Database) -> Database:
 def series(closes: list[float]) -> SessionSeries:
     """Sessions from the first on, each with the given close and a range of one per cent."""
     count = len(closes)
-    close = np.array(closes)
+    close = np.array(closes, dtype=np.float64)
     return SessionSeries(
         symbol="AAPL", exchange="XNYS", sessions=np.arange(count, dtype=np.int64) + ordinal(SESSION),
         open=close, high=close * 1.01, low=close, close=close, volume=np.ones(count), factor=np.ones(count),

@@ -105,7 +105,7 @@ def market(stack: Settings) -> Iterator[Market]:
         stored.wait(publisher.places, timeout_s=30)
         driver.tick_raw_watermark()
         driver.run("daily")
-        champions = [training.champion_of(access.models, target).model for target in Target]
+        champions = [training.champion_of(access.reader, access.models, target).model for target in Target]
         with Publisher(stack.kafka) as publisher:
             SessionReplay(access.writer, publisher, stored, champions, access.documents.series()).run(
                 plan.live, 0.0, lambda done: None

@@ -200,7 +200,7 @@ def test_a_failing_step_is_told_in_one_line_with_step_and_cause(market: Market) 
     try:
         for path in kept:
             path.unlink()
-        with pytest.raises(StreamlakeError, match=r"forecasts__next_session: .*no model of") as failure:
+        with pytest.raises(StreamlakeError, match=r"forecasts__next_session: .*no readable manifest") as failure:
             market.driver.run("refresh")
     finally:
         for path, content in kept.items():

@@ -159,7 +159,7 @@ def row_twice(market: Market) -> Iterator[None]:
 
 @contextmanager
 def model_file_cut(market: Market) -> Iterator[None]:
-    champion = training.champion_of(market.access.models, Target.LOG_RANGE).model.version
+    champion = training.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
     folder = market.access.models.open(champion)
     victim = next(path for path in sorted(folder.iterdir()) if path.name != "manifest.json")
     kept = victim.read_bytes()
@@ -172,7 +172,7 @@ def model_file_cut(market: Market) -> Iterator[None]:
 
 @contextmanager
 def skill_too_good(market: Market) -> Iterator[None]:
-    version = training.champion_of(market.access.models, Target.LOG_RANGE).model.version
+    version = training.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
     path = market.access.models.open(version) / "manifest.json"
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"skill": 0.9, "skill_high": 0.95}))

@@ -3,7 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 
-from panel_app.board import MYSQL
+from panel_app.board import MYSQL, header_badges
 from panel_app.data_store import DataStore
 from panel_app.series import SeriesKey, tail_bar
 from panel_app.tail_buffer import TailBuffer
@@ -155,6 +155,42 @@ def test_lag_counts_what_the_tables_do_not_have_and_is_unknown_while_mysql_is_aw
     store.check(MYSQL, away)
     assert store.status().lag is None
     assert store.status().down == (MYSQL,)
+
+
+def header(store: DataStore) -> list[str]:
+    return [badge.text for badge in header_badges(store.status(), store.now())]
+
+
+def test_after_a_finished_replay_live_data_are_called_live_and_become_stale() -> None:
+    clock = [NOW]
+    store = DataStore(lambda: clock[0])
+    session = dt.date(2013, 1, 14)
+    finished = (NOW - dt.timedelta(hours=3), {"state": "finished", "sessions_per_second": 2.0})
+    stored = Overview(session=session, last_batch_at=finished[0] - dt.timedelta(seconds=1))
+    store.note_overview(stored, finished)
+    assert header(store) == ["market 2013-01-14, replay finished", "last arrival 3 h ago", "all servers answer"]
+    arrive(store, daily("IBM", 0), offset=0)
+    assert header(store) == ["market 2013-01-14, live", "last arrival 0 s ago", "all servers answer"]
+    clock[0] += dt.timedelta(minutes=10)
+    assert "stale: nothing for 10 min" in header(store)
+
+
+def test_bars_of_a_replay_that_are_stored_late_do_not_make_it_live() -> None:
+    store = DataStore(lambda: NOW + dt.timedelta(hours=2))
+    arrive(store, daily("IBM", 0), offset=0)
+    late = Overview(session=dt.date(2013, 1, 14), last_batch_at=NOW + dt.timedelta(hours=1))
+    store.note_overview(late, (NOW, {"state": "finished"}))
+    assert header(store)[0] == "market 2013-01-14, replay finished"
+
+
+def test_a_killed_replay_is_shown_as_paused() -> None:
+    clock = [NOW]
+    store = DataStore(lambda: clock[0])
+    beat = (NOW, {"state": "running", "sessions_per_second": 1.0})
+    store.note_overview(Overview(session=dt.date(2013, 1, 14), last_batch_at=NOW), beat)
+    assert header(store)[0] == "market 2013-01-14, replay 1 session/s"
+    clock[0] += dt.timedelta(seconds=31)
+    assert header(store)[0] == "market 2013-01-14, replay paused"
 
 
 def test_the_tail_keeps_a_bounded_number_of_bars_and_says_from_where_on_it_is_complete() -> None:

@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panel_app import markup, plots
-from panel_app.board import KAFKA, MYSQL, PATIENCE_S, Checks, Status, age_text, header_badges, replay_of
+from panel_app.board import (
+    BEAT_PATIENCE_S,
+    KAFKA,
+    LAST_BARS_S,
+    MYSQL,
+    PATIENCE_S,
+    Checks,
+    Status,
+    age_text,
+    header_badges,
+    replay_at,
+    replay_of,
+)
 from panel_app.selection import Selection, choose, from_address, ranges_of
 from panel_app.series import tail_bar
 from streamlake_assets.market.clock import MarketTime, ReplayState
@@ -127,6 +139,50 @@ def test_the_replay_says_its_state_and_pace() -> None:
     assert replay_of({"state": "running", "sessions_per_second": 2}) == (ReplayState.RUNNING, 2.0)
     assert replay_of({"state": "running", "sessions_per_second": None}) == (ReplayState.RUNNING, None)
     assert replay_of({"state": "nonsense"}) == (ReplayState.LIVE, None)
+
+
+def seconds(number: float) -> dt.timedelta:
+    return dt.timedelta(seconds=number)
+
+
+def judged(
+    state: str, *, age: float, pace: float | None = None, arrival: float | None = 0.0
+) -> tuple[ReplayState, float | None]:
+    """Judge a heartbeat that is ``age`` seconds old; the last bar came ``arrival`` seconds after it."""
+    beat_at = NOW - seconds(age)
+    last = None if arrival is None else beat_at + seconds(arrival)
+    return replay_at(NOW, (beat_at, {"state": state, "sessions_per_second": pace}), last)
+
+
+def test_without_a_heartbeat_data_are_live() -> None:
+    assert replay_at(NOW, None, NOW) == (ReplayState.LIVE, None)
+    assert judged("nonsense", age=1) == (ReplayState.LIVE, None)
+
+
+@pytest.mark.parametrize(
+    ("pace", "limit"), [(None, BEAT_PATIENCE_S), (2.0, BEAT_PATIENCE_S), (0.1, BEAT_PATIENCE_S), (0.05, 60.0)]
+)
+def test_a_replay_runs_as_long_as_it_is_heard_of_and_is_paused_then(pace: float | None, limit: float) -> None:
+    assert judged("running", age=limit, pace=pace) == (ReplayState.RUNNING, pace)
+    assert judged("running", age=limit, pace=pace, arrival=None) == (ReplayState.RUNNING, pace)
+    assert judged("running", age=limit + 0.1, pace=pace) == (ReplayState.PAUSED, None)
+    # its last bars may have come after its last heartbeat; later ones are not its own
+    assert judged("running", age=86_400, pace=pace, arrival=limit) == (ReplayState.PAUSED, None)
+    assert judged("running", age=86_400, pace=pace, arrival=limit + 0.1) == (ReplayState.LIVE, None)
+
+
+def test_the_slowest_pace_there_is_can_be_judged() -> None:
+    assert judged("running", age=86_400, pace=5e-324) == (ReplayState.RUNNING, 5e-324)
+
+
+@pytest.mark.parametrize("state", [ReplayState.FINISHED, ReplayState.PAUSED])
+@pytest.mark.parametrize("age", [0.0, 60.0, 1e7])
+def test_a_replay_that_owes_nothing_has_its_say_until_a_bar_arrives(state: ReplayState, age: float) -> None:
+    assert judged(state.value, age=age, pace=2.0) == (state, None)
+    assert judged(state.value, age=age, arrival=-3600) == (state, None)
+    assert judged(state.value, age=age, arrival=None) == (state, None)
+    assert judged(state.value, age=age, arrival=LAST_BARS_S) == (state, None)
+    assert judged(state.value, age=age, arrival=LAST_BARS_S + 0.1) == (ReplayState.LIVE, None)
 
 
 @pytest.mark.parametrize(

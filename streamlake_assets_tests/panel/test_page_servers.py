@@ -1,21 +1,27 @@
 """The page's feeds on real servers: documents, rows and the tail become one series; an outage costs only its part."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import sqlalchemy as sa
 
-from panel_app.board import DOCUMENTS, MYSQL
+from panel_app.board import DOCUMENTS, MYSQL, REPLAY_PROCESS
 from panel_app.data_store import DataStore
 from panel_app.feeds import Feeds
 from panel_app.series import SeriesKey
+from streamlake_assets.market.clock import ReplayState
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Interval, Status
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.waiting import wait_until
-from streamlake_assets.settings import Settings
+from streamlake_assets.settings import DatabaseRole, Settings
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets.stores.operations import beat
 from streamlake_assets.stores.page_documents import PageDocuments
 from streamlake_assets.stores.page_reader import PageReader
 from streamlake_assets.stores.page_rows import Watermark
@@ -88,6 +94,28 @@ def test_documents_rows_and_tail_are_one_series_without_a_seam(filled: Settings)
         assert store.status().lag == IN_ALL - IN_ROWS
         assert store.status().market.session == day(IN_ROWS - 1)
         assert store.status().down == ()
+
+
+def test_a_heartbeat_of_a_replay_counts_by_its_age(filled: Settings) -> None:
+    engine = make_engine(filled, DatabaseRole.WRITER)
+    with fed(filled) as store:
+
+        def becomes(state: ReplayState) -> bool:
+            return holds(lambda: store.status().market.replay is state)
+
+        assert holds(lambda: store.is_whole(DAILY) and len(closes(store)) == IN_ALL)
+        assert store.status().market.replay is ReplayState.LIVE
+        beat(engine, REPLAY_PROCESS, {"state": "running", "sessions_per_second": 2.0})
+        assert becomes(ReplayState.RUNNING)
+        assert store.status().market.sessions_per_second == 2.0
+        beat(engine, REPLAY_PROCESS, {"state": "finished", "sessions_per_second": 2.0})
+        assert becomes(ReplayState.FINISHED)
+        # as if the replay had ended an hour ago: the newest bars came after it
+        hour_ago = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).replace(tzinfo=None)
+        with engine.begin() as connection:
+            connection.execute(sa.update(schema.heartbeats).values(beat_at=hour_ago))
+        assert becomes(ReplayState.LIVE)
+    engine.dispose()
 
 
 def test_only_rows_past_the_documents_are_read(filled: Settings) -> None:

@@ -298,7 +298,9 @@ def test_a_refresh_that_died_anywhere_is_made_good_by_the_next(house: House) -> 
     house.refresh()
     for lives in range(1, 6):
         later = NOW + dt.timedelta(days=lives)
-        house.put(*(day(n, price=str(70 + lives), as_of=later) for n in range(0, 120, 7)))
+        # two instruments: sessions, sessions, buckets, buckets, state
+        changed = [day(n, price=str(70 + lives), as_of=later) for n in range(0, 120, 7)]
+        house.put(*changed, *(replace(one, symbol="MSFT") for one in changed))
         state = house.documents.state()
         dying = DyingStore(house.database.settings, lives)
         with pytest.raises(KeyboardInterrupt):

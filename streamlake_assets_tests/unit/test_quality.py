@@ -11,7 +11,9 @@ from streamlake_assets_tests.unit.test_session_documents import one
 
 
 def document(symbol: str = "AAPL", price: str = "10") -> SessionDocument:
-    return session_document(Instrument(symbol, "XNYS"), SESSION, Interval.M5, [one(0, price), one(1, price)], True)
+    return session_document(
+        Instrument(symbol, "XNYS"), SESSION, Interval.M5, [one(0, price), one(1, price)], True
+    )._replace(synthetic=True)
 
 
 def daily(price: str = "10", volume: str | None = "200") -> dict[str, Any]:
@@ -28,11 +30,23 @@ def test_documents_that_equal_their_daily_bars_pass() -> None:
 def test_one_different_number_is_found_and_named(bar: dict[str, Any]) -> None:
     found = quality.documents_equal_daily([document("MSFT"), document()], {document().key: bar})
     assert not found.passed
-    assert found.facts == {"compared": 1, "different": 1, "first_different": [document().key]}
+    assert found.facts["different"] == 1 and found.facts["first_different"] == [document().key]
 
 
-def test_nothing_compared_is_not_a_pass() -> None:
-    assert not quality.documents_equal_daily([document()], {}).passed
+def test_a_session_without_a_daily_bar_is_not_compared() -> None:
+    found = quality.documents_equal_daily([document()], {})
+    assert found.passed and found.facts["compared"] == 0
+
+
+def test_a_session_that_is_still_open_is_not_compared() -> None:
+    found = quality.documents_equal_daily([document()._replace(complete=False)], {document().key: daily("11")})
+    assert found.passed and found.facts["compared"] == 0
+
+
+def test_real_intraday_bars_may_differ_from_their_daily_bar() -> None:
+    real = document()._replace(synthetic=False)
+    found = quality.documents_equal_daily([real], {real.key: daily("11")})
+    assert found.passed and found.facts["real_intraday_apart"] == 1
 
 
 def test_a_session_without_a_document_is_named() -> None:

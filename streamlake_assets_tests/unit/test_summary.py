@@ -44,6 +44,7 @@ def summary() -> Summary:
         checks={"passed": 15, "failed": 1},
         failed_checks=["raw/bars: bars_keep_the_contract: 1 bars break [red]the contract"],
         market_session="2013-03-01",
+        urls={},
         servers=[
             {"name": "documents", "what": "a stand-in for MongoDB, not MongoDB", "version": "1", "address": "here"}
         ],
