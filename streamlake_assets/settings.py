@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streamlake_assets.errors import SettingError
@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     """All settings; an empty URL means: start the real server as a child process on 127.0.0.1."""
 
     # an empty variable counts: it takes back what .env says
-    model_config = SettingsConfigDict(env_prefix="STREAMLAKE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STREAMLAKE_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".streamlake"), description="Folder of data, logs, models and run state")
     kafka_bootstrap: str = Field("", description="host:port[,host:port] of a Kafka cluster; empty: a local broker")
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
     min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _some_folder(cls, value: object) -> object:
+        """Refuse an empty home: as a path it would be the current folder."""
+        if value == "":
+            raise ValueError("it must name a folder")
+        return value
 
     @model_validator(mode="after")
     def _users_of_a_named_mysql(self) -> Self:

@@ -80,10 +80,11 @@ def settings_in_force() -> Settings:
         return load_settings()
     except ValidationError as error:
         first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:  # about several settings: the message names them
-            raise UsageError(first["msg"].removeprefix("Value error, ")) from None
+            raise UsageError(message) from None
         name = f"STREAMLAKE_{'_'.join(map(str, first['loc'])).upper()}"
-        raise UsageError(f"{name}: {first['msg']}") from None
+        raise UsageError(f"{name}: {message}") from None
 
 
 def progress() -> Callable[[str], None]:

@@ -3,19 +3,23 @@
 import datetime as dt
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import dagster as dg
 import msgspec
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from streamlake_assets.definitions import defs
-from streamlake_assets.defs.jobs import raw_watermark, refresh_needed
+from streamlake_assets.defs.jobs import RETRY_AFTER_S, raw_watermark, refresh_needed
 from streamlake_assets.errors import StreamlakeError
-from streamlake_assets.flows import observations
+from streamlake_assets.flows import observations, training
 from streamlake_assets.flows.documents import refresh_documents
+from streamlake_assets.flows.forecasting import issue_forecasts
 from streamlake_assets.market.contract import encode_bar
 from streamlake_assets.market.sessions import daily_bar_time
+from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Bar
 from streamlake_assets.stores import ledger, schema
 from streamlake_assets_tests.defs.conftest import (
@@ -149,6 +153,45 @@ def test_while_a_refresh_is_in_progress_no_second_one_is_asked_for(
     assert "in progress" in str(result.skip_message)
     instance.report_run_canceled(run)
     assert isinstance(tick(refresh_needed, market, instance), dg.SensorResult), "what was put off is asked for later"
+
+
+def test_a_refresh_that_failed_is_asked_for_again_after_a_while_without_new_messages(
+    market: Market, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tick(refresh_needed, market, instance)
+    assert isinstance(asked, dg.SensorResult)
+    run = instance.create_run_for_job(defs().resolve_job_def("refresh"), status=dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(run, "the document store was away")
+    soon = tick(refresh_needed, market, instance, asked.cursor)
+    assert isinstance(soon, dg.SkipReason)
+    assert "asked for again" in str(soon.skip_message)
+    later = utc_now() + dt.timedelta(seconds=RETRY_AFTER_S + 1)
+    monkeypatch.setattr(market.access, "now", lambda: later)
+    assert isinstance(tick(refresh_needed, market, instance, asked.cursor), dg.SensorResult)
+
+
+def test_the_register_and_not_the_folder_names_the_champion(market: Market) -> None:
+    access, target = market.access, Target.LOG_RANGE
+    named = training.champion_of(access.reader, access.models, target).model.version
+    other = next(
+        m["version"] for m in training.skill_report(access.models) if m["version"] != named and m["target"] == target
+    )
+    with tables_restored(market.settings, schema.champions):
+        assert ledger.set_champion(access.writer, target, other, "a test")
+        assert training.champion_of(access.reader, access.models, target).model.version == other
+
+
+def test_an_instrument_that_cannot_be_forecast_is_passed_over_and_the_others_are_forecast(market: Market) -> None:
+    access = market.access
+    champions = [training.champion_of(access.reader, access.models, target).model for target in Target]
+    good, *_ = access.documents.series()
+    level = np.full(len(good), 10.0)
+    flat = replace(good, symbol="FLAT", open=level, high=level, low=level, close=level, factor=np.ones(len(good)))
+    with tables_restored(market.settings, schema.forecasts):
+        made, issued, passed_over = issue_forecasts(access.writer, champions, [flat, good])
+    assert {forecast.symbol for forecast in made} == {good.symbol}
+    assert issued.new + issued.existing == len(Target)
+    assert len(passed_over) == 1 and "FLAT" in passed_over[0]
 
 
 def test_both_jobs_are_green_and_every_check_passes(market: Market) -> None:

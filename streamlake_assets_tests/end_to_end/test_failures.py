@@ -40,8 +40,8 @@ def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) ->
         done = place.run("demo", "--once", "--json")
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error ")]
-    assert "consumer" in line
-    assert f"port {place.settings.consumer_port} (STREAMLAKE_CONSUMER_PORT)" in done.stderr
+    assert f"port {place.settings.consumer_port} for consumer is held by" in line
+    assert "set STREAMLAKE_CONSUMER_PORT to another port" in line
     assert "Traceback" not in done.stderr
     assert "stopping kafka" in done.stderr
     assert done.stdout == ""

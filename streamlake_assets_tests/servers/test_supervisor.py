@@ -2,14 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from streamlake_assets.commands import supervise
-from streamlake_assets.errors import AlreadyRunningError, ServerError, UsageError
+from streamlake_assets.commands.services import service_specs
+from streamlake_assets.errors import AlreadyRunningError, PortInUseError, ServerError, UsageError
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.process import find_orphans, identity, marked_processes
 from streamlake_assets.servers.state import read_state, supervisor_pid
@@ -93,6 +96,30 @@ def test_a_service_that_keeps_dying_is_started_later_and_later(settings: Setting
         assert wait_until(lambda: sum("died" in line for line in said) >= 2, 30)
     delays = [float(line.rpartition("again in ")[2].split()[0]) for line in said if "died" in line]
     assert delays[:2] == [0.5, 1.0]
+
+
+def test_a_port_that_is_held_is_told_with_holder_and_setting_before_any_service_starts(
+    settings: Settings, said: list[str]
+) -> None:
+    with socket.socket() as holder, Supervisor(settings, said.append) as supervisor:
+        holder.bind(("127.0.0.1", settings.panel_port))
+        holder.listen()
+        spec = replace(web(settings.panel_port), name="panel", port=settings.panel_port, setting="STREAMLAKE_PANEL_PORT")
+        with pytest.raises(PortInUseError, match=f"port {settings.panel_port} for panel is held by .*") as caught:
+            supervisor.start_all([ServiceSpec("sleeper", SLEEPER), spec])
+        assert caught.value.exit_code == 2
+        assert f"(pid {os.getpid()})" in str(caught.value)
+        assert "set STREAMLAKE_PANEL_PORT to another port" in str(caught.value)
+        assert left_over(settings.data_dir) == []
+
+
+def test_every_service_that_listens_names_its_port_and_setting(settings: Settings) -> None:
+    assert {spec.name: (spec.port, spec.setting) for spec in service_specs(settings)} == {
+        "consumer": (settings.consumer_port, "STREAMLAKE_CONSUMER_PORT"),
+        "dagster-webserver": (settings.dagster_port, "STREAMLAKE_DAGSTER_PORT"),
+        "panel": (settings.panel_port, "STREAMLAKE_PANEL_PORT"),
+        "dagster-daemon": (None, ""),
+    }
 
 
 def test_stop_and_restart_by_name(settings: Settings, said: list[str]) -> None:
