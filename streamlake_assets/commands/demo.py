@@ -91,6 +91,9 @@ class Demo:
         Raises:
             StreamlakeError: a stage did not hold.
         """
+        specs = services.service_specs(self._settings)[: 1 if once else None]
+        for spec in specs:
+            spec.require_port()
         with self._stage("servers", "Starting servers"):
             servers = [
                 {"name": info.name, "what": info.what, "version": info.version, "address": info.address}
@@ -100,8 +103,7 @@ class Demo:
             prepare(self._settings)
             fail_abandoned_runs(services.dagster_home(self._settings))
         with self._stage("services", "Starting the consumer" if once else "Starting consumer, Panel and Dagster"):
-            specs = services.service_specs(self._settings)
-            self._supervisor.start_all(specs[:1] if once else specs)
+            self._supervisor.start_all(specs)
         reader = make_engine(self._settings, DatabaseRole.READER)
         writer = make_engine(self._settings, DatabaseRole.WRITER)
         documents = DocumentStore(self._settings)
@@ -243,7 +245,8 @@ def read_summary(
     verdict = quality.documents_equal_daily(documents.sessions(), observations.daily_bars_by_key(reader))
     checks = driver.checks()
     failed = [f"{check.asset}: {check.name}: {check.text}" for check in checks if not check.passed]
-    rows = ledger.rows(reader)
+    rows, champions = ledger.rows(reader), ledger.champions(reader)
+    spoken = {t: [row for row in rows if row.forecast.model_version == champions.get(t)] for t in Target}
     # of the training set this demo made: the schedule may have trained on newer data since
     _, data_hash = read_snapshot(training.snapshot_path(settings.data_dir / "training"))
     report = training.skill_report(ModelFolder(settings.data_dir / "models"), data_hash)
@@ -261,11 +264,11 @@ def read_summary(
         documents=documents.count(SESSIONS),
         documents_equal_daily={"compared": verdict.facts["compared"], "different": verdict.facts["different"]},
         models=[{name: record[name] for name in named} for record in report],
-        champions={target.value: version for target, version in ledger.champions(reader).items()},
+        champions={target.value: version for target, version in champions.items()},
         forecasts=counts["forecasts"],
         scored=counts["scored"],
         signals=counts["signals"],
-        live_skill={target.value: live_skill(rows, target) for target in Target},
+        live_skill={target.value: live_skill(spoken[target], target) for target in Target},
         checks={"passed": len(checks) - len(failed), "failed": len(failed)},
         failed_checks=failed,
         market_session=str(session),

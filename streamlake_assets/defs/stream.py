@@ -36,7 +36,7 @@ consumer = dg.AssetSpec(
 )
 
 
-@dg.asset_check(asset=finance_data.key, description="The tables are at most a few messages behind the topic of bars")
+@dg.asset_check(asset=finance_data.key, description="At most 10,000 bars on the topic are not in the tables yet")
 def bars_are_stored(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Judge the lag of the topic of bars."""
     lags = observations.lag(stores.reader, stores.settings.kafka)
@@ -44,7 +44,7 @@ def bars_are_stored(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResul
 
 
 @dg.asset_check(
-    asset=corporate_actions.key, description="The tables are at most a few messages behind the topic of actions"
+    asset=corporate_actions.key, description="At most 10,000 actions on the topic are not in the tables yet"
 )
 def actions_are_stored(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Judge the lag of the topic of corporate actions."""

@@ -96,7 +96,7 @@ def newest_forecasts(engine: sa.Engine) -> list[Forecast]:
     was never scored, because it did not take place, is not the newest.
     """
     newest: dict[tuple[str, str, Target], ledger.LedgerRow] = {}
-    for row in ledger.rows(engine, last=2000):
+    for row in ledger.rows(engine):
         said = row.forecast
         key = (said.symbol, said.exchange, said.target)
         known = newest.get(key)

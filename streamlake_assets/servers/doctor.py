@@ -60,9 +60,7 @@ def _platform() -> Finding:
     libc, version = platform.libc_ver()
     ok = sys.platform == "linux" and platform.machine() == "x86_64" and libc == "glibc"
     remedy = (
-        ""
-        if ok
-        else "name your own servers in the settings (STREAMLAKE_KAFKA_BOOTSTRAP, STREAMLAKE_MYSQL_URL, STREAMLAKE_MONGO_URL)"
+        "" if ok else "name servers of your own: STREAMLAKE_KAFKA_BOOTSTRAP, STREAMLAKE_MYSQL_URL, STREAMLAKE_MONGO_URL"
     )
     return Finding(
         "x86-64 Linux with glibc", ok, f"{sys.platform} {platform.machine()} {libc} {version}".strip(), remedy

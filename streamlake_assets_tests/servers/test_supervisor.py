@@ -104,7 +104,9 @@ def test_a_port_that_is_held_is_told_with_holder_and_setting_before_any_service_
     with socket.socket() as holder, Supervisor(settings, said.append) as supervisor:
         holder.bind(("127.0.0.1", settings.panel_port))
         holder.listen()
-        spec = replace(web(settings.panel_port), name="panel", port=settings.panel_port, setting="STREAMLAKE_PANEL_PORT")
+        spec = replace(
+            web(settings.panel_port), name="panel", port=settings.panel_port, setting="STREAMLAKE_PANEL_PORT"
+        )
         with pytest.raises(PortInUseError, match=f"port {settings.panel_port} for panel is held by .*") as caught:
             supervisor.start_all([ServiceSpec("sleeper", SLEEPER), spec])
         assert caught.value.exit_code == 2

@@ -3,9 +3,9 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic_settings import BaseSettings
@@ -16,6 +16,7 @@ from streamlake_assets.commands import data, terminal
 from streamlake_assets.errors import BadRecordError, StreamlakeError, TryLaterError, UsageError
 from streamlake_assets.flows.documents import Refreshed
 from streamlake_assets.settings import Settings, example_env, load_settings
+from streamlake_assets_tests.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -180,6 +181,105 @@ def test_strict_replay_stops_at_the_bad_row_before_any_server_is_asked(run: Run,
     assert "line 4: price_order" in done.err
 
 
+def test_a_replay_writes_its_rejects_over_no_other_file(run: Run, bars: Callable[[str], str]) -> None:
+    path = bars(BAD)
+    done = run("replay", path, "--symbol", "DEMO", "--interval", "1d", "--rejects", path)
+    assert done.code == 2
+    assert f"overwrite the input {path}" in done.err
+    assert Path(path).read_text() == BAD
+
+
+def test_a_replay_takes_source_and_time_of_statement_and_lists_reasons(
+    run: Run, bars: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+
+    class NoPublisher:
+        def __init__(self, bootstrap: str) -> None:
+            assert bootstrap == "127.0.0.1:19092"
+
+        def __enter__(self) -> "NoPublisher":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    def take(_: NoPublisher, records: Iterable[Any]) -> int:
+        before = len(sent)
+        sent.extend(records)
+        return len(sent) - before
+
+    monkeypatch.setattr(data, "Publisher", NoPublisher)
+    monkeypatch.setattr(data, "publish", take)
+    monkeypatch.setattr(data, "answers", lambda port: True)
+    first, second, bad = BAD.splitlines()[1:]
+    path = bars(f"Date,Open,High,Low,Close,Volume,Adj Close\n{first},5.5\n{second},12\n{bad},12\n")
+    arguments = ("replay", path, "--symbol", "DEMO", "--interval", "1d", "--no-wait", "--source", "vendor")
+    done = run(*arguments, "--as-of", "2024-02-01T01:00:00+02:00")
+    assert done.code == 0
+    assert "2 bars and 1 corporate actions sent" in done.out
+    assert "1 rows rejected" in done.out
+    assert re.search(r"^  price_order: 1$", done.out, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d s  publishing 2 bars", done.err, re.MULTILINE)
+    assert {record.source for record in sent} == {"vendor"}
+    assert {record.as_of.isoformat() for record in sent} == {"2024-01-31T23:00:00+00:00"}
+    found = json.loads(run(*arguments, "--as-of", "2024-02-01", "--json").out)
+    assert (found["rejected"], found["reasons"], found["bars_sent"]) == (1, {"price_order": 1}, 2)
+    assert sent[-1].as_of.isoformat() == "2024-02-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(("time", "words"), [("yesterday", "ISO 8601"), ("2999-01-01", "lies in the future")])
+def test_a_time_of_statement_that_cannot_be_is_refused(
+    time: str, words: str, run: Run, bars: Callable[[str], str]
+) -> None:
+    done = run("replay", bars(GOOD), "--symbol", "DEMO", "--interval", "1d", "--as-of", time)
+    assert done.code == 2
+    assert "--as-of" in done.err
+    assert words in done.err
+
+
+TALKING = [("migrate",), ("cache",), ("train",), ("forecasts", "IBM"), ("replay", "my.csv", "--symbol", "DEMO")]
+
+
+@pytest.mark.parametrize("arguments", TALKING, ids=lambda found: found[0])
+def test_without_local_servers_a_command_asks_whether_up_is_running(
+    arguments: tuple[str, ...], run: Run, bars: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars(GOOD)
+    monkeypatch.setattr(data, "answers", lambda port: False)
+    done = run(*arguments)
+    assert done.code == TryLaterError.exit_code
+    assert "is `streamlake up` running?" in done.err
+
+
+@pytest.mark.parametrize("arguments", TALKING, ids=lambda found: found[0])
+def test_a_named_server_that_does_not_answer_is_told_by_its_setting(
+    arguments: tuple[str, ...], run: Run, bars: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars(GOOD)
+    monkeypatch.setattr(data, "answers", lambda port: True)
+    monkeypatch.setenv("STREAMLAKE_MYSQL_URL", f"mysql+pymysql://me:geheim@127.0.0.1:{free_port()}/streamlake")
+    done = run(*arguments)
+    assert done.code == 2
+    assert re.search(r"^error STREAMLAKE_MYSQL_URL \(.*does not answer", done.err, re.MULTILINE)
+    assert "geheim" not in done.err
+
+
+def test_a_repeated_refresh_looks_for_the_servers_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes: list[bool] = []
+
+    def refresh(_settings: Settings, _full: bool, _say: Any, probe: bool) -> Refreshed:
+        probes.append(probe)
+        if len(probes) == 3:
+            raise KeyboardInterrupt
+        return Refreshed(1, 2, 3, {})
+
+    monkeypatch.setattr(data, "refresh_cache", refresh)
+    monkeypatch.setattr("streamlake_assets.cli.time.sleep", lambda _: None)
+    assert run("cache", "--every", "1s").code == 130
+    assert probes == [True, False, False]
+
+
 @pytest.mark.parametrize(("text", "expected"), [("60s", 60.0), ("5m", 300.0), ("1h", 3600.0)])
 def test_a_pause_is_read_in_seconds(text: str, expected: float) -> None:
     assert terminal.seconds(text) == expected
@@ -228,6 +328,11 @@ def test_urls_mask_passwords_unless_told_otherwise(run: Run, monkeypatch: pytest
     assert found["documents"] == "mongodb://me:***@docs:27017"
     assert found["mysql_reader"] == "mysql+pymysql://me:***@db:3306/streamlake"
     assert json.loads(run("urls", "--json", "--show-secrets").out)["documents"] == "mongodb://me:geheim@docs:27017"
+
+
+def test_status_of_an_empty_folder_is_one_line(run: Run, tmp_path: Path) -> None:
+    done = run("status")
+    assert (done.code, done.out) == (0, f"{tmp_path / '.streamlake'}: nothing runs\n")
 
 
 def test_status_of_an_empty_folder_says_that_nothing_runs(run: Run) -> None:

@@ -40,7 +40,7 @@ def test_only_a_migration_may_be_silent_for_minutes(
 
     monkeypatch.setattr(pymysql, "connect", connect)
     engine = mysql.make_engine(settings_in(tmp_path, mysql_url="mysql+pymysql://me:x@db/streamlake"), role)
-    with pytest.raises(TryLaterError, match="looking: .*nobody there"), mysql.outages_as_try_later("looking"):
+    with pytest.raises(TryLaterError, match=r"looking: .*nobody there"), mysql.outages_as_try_later("looking"):
         engine.connect()
     assert asked["read_timeout"] == asked["write_timeout"] == seconds
     assert not asked.get("local_infile")

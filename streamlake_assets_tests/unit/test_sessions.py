@@ -11,7 +11,7 @@ from streamlake_assets.market.sessions import daily_bar_time, exchange_zone
 CODES = sorted(
     name for name in exchange_calendars.get_calendar_names(include_aliases=True) if re.fullmatch("[A-Z]{4}", name)
 )
-SUMMER, WINTER = dt.datetime(2024, 7, 15), dt.datetime(2024, 1, 15)
+SUMMER, WINTER = dt.date(2024, 7, 15), dt.date(2024, 1, 15)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -22,9 +22,9 @@ def test_an_exchange_whose_calendar_is_known_has_its_zone(code: str) -> None:
     expected = calendar(start="2024-01-02", end="2024-01-31").tz
     # the library counts Bogota's hours in New York's zone: Colombia has no summer time
     days = [WINTER] if code == "XBOG" else [SUMMER, WINTER]
-    assert [day.replace(tzinfo=zone).utcoffset() for day in days] == [
-        day.replace(tzinfo=expected).utcoffset() for day in days
-    ]
+    noons = [(dt.datetime.combine(day, dt.time(12), tz) for day in days) for tz in (zone, expected)]
+    ours, theirs = ([noon.utcoffset() for noon in of] for of in noons)
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("code", ["XXXX", "QQQQ", "NONE"])

@@ -56,5 +56,5 @@ def test_a_url_of_one_user_needs_the_common_one(role: str, monkeypatch: pytest.M
 def test_an_empty_home_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     load_settings.cache_clear()
     monkeypatch.setenv("STREAMLAKE_HOME", "")
-    with pytest.raises(UsageError, match="^STREAMLAKE_HOME: it must name a folder"):
+    with pytest.raises(UsageError, match=r"^STREAMLAKE_HOME: it must name a folder"):
         settings_in_force()

@@ -1,6 +1,7 @@
 import csv
 import datetime as dt
 import gzip
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -274,16 +275,37 @@ def test_parquet_dates_and_aware_times_are_read(tmp_path: Path) -> None:
 def test_rejects_file_lists_the_rows_and_is_not_made_without_any(tmp_path: Path) -> None:
     path, bad = tmp_path / "out" / "rejects.csv", '2013-03-04,"x",11,10,11,5'
     source = write(tmp_path / "a.csv", HEADER, GOOD, bad)
-    with RejectsFile(path) as rejects:
+    with RejectsFile(path, source) as rejects:
         list(read_bars(source, DAILY, now=lambda: NOW, on_reject=rejects.write))
     with path.open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert rejects.count == 1
+    assert rejects.reasons == {"bad_price": 1}
     assert (row["line"], row["reason"], row["raw"]) == ("3", "bad_price", bad)
-    with RejectsFile(path) as none:
+    with RejectsFile(path, source) as none:
         pass
     assert none.count == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "link.csv", "twin.csv", "notes.txt", "empty.csv", "folder"])
+def test_rejects_never_overwrite_the_input_or_another_file(name: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "line,reason,detail,raw", GOOD)
+    (tmp_path / "link.csv").symlink_to(source)
+    (tmp_path / "twin.csv").hardlink_to(source)
+    write(tmp_path / "notes.txt", "line,reason,details of my thesis")
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "folder").mkdir()
+    before = [path.read_bytes() for path in sorted(tmp_path.iterdir()) if path.is_file()]
+    with pytest.raises(UsageError, match=re.escape(str(tmp_path / name))), RejectsFile(tmp_path / name, source):
+        pass
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir()) if path.is_file()] == before
+
+
+def test_all_rows_of_a_corrected_file_are_stated_at_the_given_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", HEADER, GOOD, GOOD.replace("03-01", "03-04"))
+    rows = list(read_table(path, DAILY, now=lambda: NOW, on_reject=lambda _: None, as_of=NOW))
+    assert [row.bar.as_of for row in rows] == [NOW, NOW]
 
 
 def test_dry_run_counts_what_a_replay_would_do(tmp_path: Path) -> None:
