@@ -28,7 +28,7 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.waiting import wait_until
-from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
+from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets.stores.page_rows import Listed
 from streamlake_assets_tests.conftest import free_port, print_line, settings_in
 from streamlake_assets_tests.panel.page_data import (
@@ -101,10 +101,7 @@ def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMLAKE_")},
         **ENVIRONMENT,
-        "STREAMLAKE_HOME": str(settings.home),
-        "STREAMLAKE_KAFKA_BOOTSTRAP": settings.kafka,
-        "STREAMLAKE_MYSQL_READER_URL": settings.mysql(DatabaseRole.READER),
-        "STREAMLAKE_MONGO_PORT": str(settings.mongo_port),
+        **settings.as_environment(),
     }
     log = tmp_path_factory.mktemp("page") / "page.log"
     with log.open("wb") as output:

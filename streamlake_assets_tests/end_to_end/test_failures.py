@@ -32,7 +32,7 @@ def test_a_configured_server_that_does_not_answer_is_named_and_never_replaced(
     assert place.processes() == []
 
 
-def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) -> None:
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", place.settings.consumer_port))
@@ -42,6 +42,17 @@ def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) ->
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error ")]
     assert f"port {place.settings.consumer_port} for consumer is held by" in line
     assert "set STREAMLAKE_CONSUMER_PORT to another port" in line
+    assert done.returncode == 2
+    assert "Starting servers" not in done.stderr
+    assert place.processes() == []
+
+
+def test_a_stage_that_fails_on_the_way_stops_what_had_started(tmp_path: Path) -> None:
+    place = Place(tmp_path, min_history=100_000)
+    done = place.run("demo", "--once", "--json")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error ")]
+    assert "features__training_set" in line
     assert "Traceback" not in done.stderr
     assert "stopping kafka" in done.stderr
     assert done.stdout == ""

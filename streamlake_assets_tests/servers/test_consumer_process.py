@@ -229,22 +229,24 @@ def test_killed_in_the_middle_of_a_stream_every_message_is_stored_once(plant: Pl
     order.shuffle(messages)
     manifest = sorted((key.encode(), value) for key, value in poison)
 
-    def publish() -> None:
+    def publish(part: Sequence[tuple[str, bytes]]) -> None:
         with Publisher(plant.settings.kafka) as publisher:
-            for number, (key, value) in enumerate(messages, 1):
+            for number, (key, value) in enumerate(part, 1):
                 publisher.send(BARS_TOPIC, key, value)
-                if number % 50 == 0:
+                if number % (len(part) // 100) == 0:
                     publisher.flush()
 
-    publishing = threading.Thread(target=publish)
-    consumer = plant.consumer().until_ready()
-    publishing.start()
-    for number in range(kills):
-        plant.until_about((0.1 + 0.8 * (number + order.random()) / kills) * len(messages))
+    size = len(messages) // (kills + 1)
+    for life in range(kills):
+        consumer = plant.consumer().until_ready()
+        publishing = threading.Thread(target=publish, args=(messages[life * size : (life + 1) * size],))
+        publishing.start()
+        plant.until_about((life + 0.1 + order.random() * 0.5) * size)
         consumer.kill()
-        assert plant.stored() < len(messages)
-        consumer = plant.consumer()
-    publishing.join(WAIT_S)
+        publishing.join(WAIT_S)
+        assert plant.stored() < plant.on_topics()
+    consumer = plant.consumer()
+    publish(messages[kills * size :])
     plant.until_stored()
     assert consumer.stop() < 5
 

@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,19 @@ def test_a_port_in_use_is_named_with_setting_and_holder(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_mysql_users_and_their_rights(mysql_server: LocalMysql, test_settings: Settings) -> None:
+@pytest.fixture
+def untouched_mysql(tmp_path: Path) -> Iterator[Settings]:
+    """A server of its own: on the shared one other tests have granted rights, which outlive a dropped database."""
+    settings = settings_in(tmp_path / "home")
+    server = LocalMysql(settings, registry(settings), durable=False)
+    server.prepare(print_line)
+    server.start()
+    yield settings
+    server.stop()
+
+
+def test_mysql_users_and_their_rights(untouched_mysql: Settings) -> None:
+    test_settings = untouched_mysql
     secrets = Home.of(test_settings).secrets
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
     assert stat.S_IMODE(secrets.parent.stat().st_mode) == 0o700
