@@ -323,11 +323,21 @@ def forecasts(
     if as_json:
         emit(found)
         return
-    names = ("session", "target", "point", "low", "high", "realised", "covered", "has_skill", "model_version", "late")
+    numbers = ("point", "low", "high", "realised")
+    inside = {None: "", True: "yes", False: "no"}
     table(
         f"Forecasts of {found['symbol']}, newest first",
-        names,
-        ([short(row[name]) for name in names] for row in found["rows"]),
+        ("session", "target", *numbers, "inside", "model"),
+        (
+            [
+                row["session"],
+                f"{row['target'].rpartition('_')[2]}{', late' if row['late'] else ''}",
+                *(short(row[name]) for name in numbers),
+                inside[row["covered"]],
+                row["model_version"],
+            ]
+            for row in found["rows"]
+        ),
     )
     for target, skill in found["live_skill"].items():
         text = "no scores yet" if skill is None else f"{skill:+.4f}"
