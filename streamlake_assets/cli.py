@@ -306,8 +306,12 @@ def train(
     if as_json:
         emit(report)
         return
-    names = ("target", "name", "version", "skill", "skill_low", "skill_high", "has_skill")
-    table("Skill over the baseline, out of fold", names, ([short(record[name]) for name in names] for record in report))
+    names = ("name", "version", "skill", "skill_low", "skill_high", "has_skill")
+    table(
+        "Skill over the baseline, out of fold, with its 95 % interval",
+        ("model", "version", "skill", "low", "high", "passed"),
+        ([short(record[name]) for name in names] for record in report),
+    )
 
 
 @app.command()
@@ -327,13 +331,13 @@ def forecasts(
     inside = {None: "", True: "yes", False: "no"}
     table(
         f"Forecasts of {found['symbol']}, newest first",
-        ("session", "target", *numbers, "inside", "model"),
+        ("session", "target", "point", "low", "high", "actual", "inside", "model"),
         (
             [
                 row["session"],
-                f"{row['target'].rpartition('_')[2]}{', late' if row['late'] else ''}",
+                row["target"].rpartition("_")[2],
                 *(short(row[name]) for name in numbers),
-                inside[row["covered"]],
+                "late" if row["late"] else inside[row["covered"]],
                 row["model_version"],
             ]
             for row in found["rows"]

@@ -110,7 +110,7 @@ def line(text: str) -> None:
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print rows as a table; None is an empty cell."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE)
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for column in columns:
         shown.add_column(column)
     for row in rows:
@@ -119,8 +119,8 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 
 
 def short(value: Any) -> Any:
-    """Return a float with sign and five decimals, everything else as it is."""
-    return f"{value:+.5f}" if isinstance(value, float) else value
+    """Return a float with sign and four decimals, everything else as it is."""
+    return f"{value:+.4f}" if isinstance(value, float) else value
 
 
 def mapping_options(**options: Any) -> dict[str, Any]:
