@@ -33,7 +33,8 @@ from streamlake_assets.commands.terminal import (
     progress,
     seconds,
     settings_in_force,
-    short,
+    show_forecasts,
+    show_skill,
     table,
 )
 from streamlake_assets.errors import TryLaterError, UsageError
@@ -306,12 +307,7 @@ def train(
     if as_json:
         emit(report)
         return
-    names = ("name", "version", "skill", "skill_low", "skill_high", "has_skill")
-    table(
-        "Skill over the baseline, out of fold, with its 95 % interval",
-        ("model", "version", "skill", "low", "high", "passed"),
-        ([short(record[name]) for name in names] for record in report),
-    )
+    show_skill(report)
 
 
 @app.command()
@@ -327,26 +323,7 @@ def forecasts(
     if as_json:
         emit(found)
         return
-    numbers = ("point", "low", "high", "realised")
-    inside = {None: "", True: "yes", False: "no"}
-    table(
-        f"Forecasts of {found['symbol']}, newest first",
-        ("session", "target", "point", "low", "high", "actual", "inside", "model"),
-        (
-            [
-                row["session"],
-                row["target"].rpartition("_")[2],
-                *(short(row[name]) for name in numbers),
-                "late" if row["late"] else inside[row["covered"]],
-                row["model_version"],
-            ]
-            for row in found["rows"]
-        ),
-    )
-    for target, skill in found["live_skill"].items():
-        text = "no scores yet" if skill is None else f"{skill:+.4f}"
-        line(f"live skill on {target}, all instruments: {text}")
-    line("Not investment advice.")
+    show_forecasts(found)
 
 
 @app.command()

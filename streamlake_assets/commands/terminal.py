@@ -7,7 +7,7 @@ Belongs here: how something is shown and how a failure becomes an exit code. Sta
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -158,3 +158,37 @@ def seconds(text: str) -> float:
     if unit not in _UNITS or not (number.isascii() and number.isdecimal()) or int(number) == 0:
         raise UsageError(f"--every {text}: say a whole number and s, m or h, such as 60s")
     return float(int(number) * _UNITS[unit])
+
+
+def show_skill(report: Sequence[Mapping[str, Any]]) -> None:
+    """Print what models are worth, as ``flows.training.skill_report`` gives it."""
+    names = ("name", "version", "skill", "skill_low", "skill_high", "has_skill")
+    table(
+        "Skill over the baseline, out of fold, with its 95 % interval",
+        ("model", "version", "skill", "low", "high", "passed"),
+        ([short(record[name]) for name in names] for record in report),
+    )
+
+
+def show_forecasts(found: Mapping[str, Any]) -> None:
+    """Print ledger rows and live skill, as ``commands.data.forecast_rows`` gives them."""
+    numbers = ("point", "low", "high", "realised")
+    inside = {None: "", True: "yes", False: "no"}
+    table(
+        f"Forecasts of {found['symbol']}, newest first",
+        ("session", "target", "point", "low", "high", "actual", "inside", "model"),
+        (
+            [
+                row["session"],
+                row["target"].rpartition("_")[2],
+                *(short(row[name]) for name in numbers),
+                "late" if row["late"] else inside[row["covered"]],
+                row["model_version"],
+            ]
+            for row in found["rows"]
+        ),
+    )
+    for target, skill in found["live_skill"].items():
+        text = "no scores yet" if skill is None else f"{skill:+.4f}"
+        line(f"live skill on {target}, all instruments: {text}")
+    line("Not investment advice.")
