@@ -4,9 +4,10 @@ Belongs here: what a demo needs to drive Dagster without a daemon, recorded in t
 shows. Stays out: assets and checks themselves (``defs``).
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import dagster as dg
 
@@ -27,6 +28,9 @@ _IN_PROGRESS: Final = [
     dg.DagsterRunStatus.CANCELING,
 ]
 """What only a living process can end; a queued run is not among them: the daemon launches it."""
+
+
+T = TypeVar("T")
 
 
 class CheckState(NamedTuple):
@@ -57,22 +61,19 @@ class DagsterDriver:
 
         Raises:
             StreamlakeError: a step failed; the message names step and cause.
-            KeyboardInterrupt: a signal asked to stop; during a run Dagster makes an error of its own of it.
+            KeyboardInterrupt: a signal asked to stop.
         """
         definition = self._definitions.resolve_job_def(job)
-        try:
-            result = definition.execute_in_process(
+        result = _beside_signals(
+            lambda: definition.execute_in_process(
                 instance=self._instance,
                 run_config={**QUIET, **(config or {})},
                 asset_selection=None if assets is None else list(assets),
                 resources={"stores": self._stores},
                 raise_on_error=False,
             )
-        except dg.DagsterExecutionInterruptedError:
-            raise KeyboardInterrupt from None
+        )
         if not result.success:
-            if _interrupted(result):
-                raise KeyboardInterrupt
             raise StreamlakeError(f"Dagster run {result.run_id} of {job} failed: {_causes(result)}")
         return result.run_id
 
@@ -142,9 +143,29 @@ def _state(key: dg.AssetCheckKey, records: Sequence[Any]) -> CheckState:
     )
 
 
-def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return any(error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors)
+def _beside_signals(work: Callable[[], T]) -> T:
+    """Do work in a thread of its own while this one takes signals, and return its result.
+
+    In the main thread Dagster puts its own handler in the place of ours for the length of a run, and forgets a signal
+    that comes after its last look: a Ctrl-C would be lost. The thread is left behind when a signal ends the wait; the
+    servers it works on are stopped next, and its run is marked as failed by the next start.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="dagster-run", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def _causes(result: dg.ExecuteInProcessResult) -> str:
