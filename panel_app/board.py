@@ -18,8 +18,6 @@ SERVERS: Final = (KAFKA, MYSQL, DOCUMENTS)
 PATIENCE_S: Final = 3.0
 """A check that takes longer counts as no answer, long before it gives up by itself."""
 STALE_AFTER: Final = dt.timedelta(minutes=5)
-REPLAY_PROCESS: Final = "replay"
-"""Name of the heartbeat that a replay writes: state ``running``, ``paused`` or ``finished``, and its pace."""
 BEAT_PATIENCE_S: Final = 30.0
 """A running replay that was not heard of for longer, and for longer than three of its sessions, runs no more."""
 LAST_BARS_S: Final = 5.0

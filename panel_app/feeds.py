@@ -9,12 +9,13 @@ from typing import Final
 
 import structlog
 
-from panel_app.board import DOCUMENTS, KAFKA, MYSQL, REPLAY_PROCESS
+from panel_app.board import DOCUMENTS, KAFKA, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.series import MOST_BARS, SeriesKey
 from streamlake_assets.broker.tail import MOST_BEHIND, TailReader
 from streamlake_assets.broker.topics import describe_streams
 from streamlake_assets.errors import BadRecordError
+from streamlake_assets.market.clock import REPLAY_PROCESS
 from streamlake_assets.market.contract import BARS_TOPIC, decode_bar
 from streamlake_assets.market.messages import Message, StreamIdentity
 from streamlake_assets.market.types import AssetClass, Bar, Interval

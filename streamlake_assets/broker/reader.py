@@ -4,7 +4,6 @@ Belongs here: subscription, assignment from stored offsets, batching, back-press
 messages (``sidecar.consumer``). One thread owns a reader.
 """
 
-import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
+from streamlake_assets.broker.raw_message import to_message
 from streamlake_assets.broker.topics import client_config
 from streamlake_assets.errors import IntegrityError, TryLaterError
 from streamlake_assets.market.messages import Message
@@ -67,7 +67,7 @@ class KafkaReader:
         if not first:
             return []
         raw = first if most == 1 else first + self._consumer.consume(most - 1, 0)
-        return [self._message(one) for one in raw if not self._passing(one)]
+        return [to_message(one) for one in raw if not self._passing(one)]
 
     def pause(self) -> None:
         """Stop fetching, stay in the group."""
@@ -106,14 +106,6 @@ class KafkaReader:
             if high >= 0 and at.offset >= 0:
                 lags[at.topic, at.partition] = max(0, high - at.offset)
         return lags
-
-    def _message(self, raw: RawMessage) -> Message:
-        _, millis = raw.timestamp()
-        topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
-        if topic is None or partition is None or offset is None:
-            raise IntegrityError("the client handed out a message without a place")
-        broker_time = dt.datetime.fromtimestamp(millis / 1000, dt.UTC)
-        return Message(topic, partition, offset, _bytes(raw.key()), _bytes(raw.value()), broker_time)
 
     def _passing(self, raw: RawMessage) -> bool:
         error = raw.error()
@@ -156,7 +148,3 @@ class KafkaReader:
     def _committed(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
         if error is not None:
             self._log.warning("kafka_commit_failed", error=error.str())
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

@@ -4,7 +4,6 @@ Belongs here: assignment from given offsets, messages as they come, watermarks. 
 (``reader``), decoding (``market.contract``), what is done with the messages. One thread owns a reader.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
 
+from streamlake_assets.broker.raw_message import to_message
 from streamlake_assets.broker.topics import client_config
 from streamlake_assets.errors import IntegrityError, TryLaterError
 from streamlake_assets.market.messages import Message
@@ -96,7 +96,7 @@ class TailReader:
         first = self._consumer.consume(1, timeout_s)
         if not first:
             return []
-        return [_message(raw) for raw in first + self._consumer.consume(most - 1, 0) if not self._passing(raw)]
+        return [to_message(raw) for raw in first + self._consumer.consume(most - 1, 0) if not self._passing(raw)]
 
     def high_watermarks(self, timeout_s: float) -> dict[int, int]:
         """Ask the broker for the next offset to be written of each partition; also the test whether it answers.
@@ -135,16 +135,3 @@ class TailReader:
             raise TryLaterError(f"{place}: {error.str()}")
         self._log.warning("kafka_error", error=error.str())
         return True
-
-
-def _message(raw: RawMessage) -> Message:
-    _, millis = raw.timestamp()
-    topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
-    if topic is None or partition is None or offset is None:
-        raise IntegrityError("the client handed out a message without a place")
-    broker_time = dt.datetime.fromtimestamp(millis / 1000, dt.UTC)
-    return Message(topic, partition, offset, _bytes(raw.key()), _bytes(raw.value()), broker_time)
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

@@ -24,11 +24,13 @@ from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.flows import observations, training
 from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.market import quality
+from streamlake_assets.market.clock import REPLAY_PROCESS
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.sessions import session_date
 from streamlake_assets.market.targets import Target
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.supervisor import Supervisor
+from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.replay import Revealed, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sources import bokeh_sample
@@ -39,8 +41,6 @@ from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
 
-Say = Callable[[str], None]
-REPLAY_PROCESS = "replay"
 HEARTBEAT_S = 2.0
 
 

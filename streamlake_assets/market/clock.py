@@ -7,10 +7,14 @@ replay owes nothing.
 
 import datetime as dt
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from streamlake_assets.errors import UsageError
+
+REPLAY_PROCESS: Final = "replay"
+"""Name of the heartbeat that a replay writes: ``state`` (a ``ReplayState``) and ``sessions_per_second``."""
 
 
 class ReplayState(StrEnum):

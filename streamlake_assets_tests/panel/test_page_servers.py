@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from panel_app.board import DOCUMENTS, MYSQL, REPLAY_PROCESS
+from panel_app.board import DOCUMENTS, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.feeds import Feeds
 from panel_app.series import SeriesKey
-from streamlake_assets.market.clock import ReplayState
+from streamlake_assets.market.clock import REPLAY_PROCESS, ReplayState
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Interval, Status
