@@ -171,6 +171,7 @@ class BarStore:
                 same=counts.same,
                 older=counts.older,
                 dead=counts.dead,
+                versions=counts.new + counts.changed + counts.older,
                 consumer=self._consumer,
             )
         )

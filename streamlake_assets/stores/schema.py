@@ -25,6 +25,7 @@ metadata = sa.MetaData(naming_convention=NAMING)
 STATUSES = ("provisional", "settled")
 """In the order of the ENUM, whose members count from 1."""
 ACTION_KINDS = ("split", "dividend")
+RESOLUTIONS = ("replayed", "dropped")
 
 Price = sa.Numeric(20, 10)
 Volume = sa.Numeric(28, 10)
@@ -111,6 +112,15 @@ stream_offsets = _table(
     sa.Column("updated_at", Moment, nullable=False, server_default=NOW),
     comment="How far each partition is in the tables; moved only by compare-and-set, with the rows",
 )
+stopped_partitions = _table(
+    "stopped_partitions",
+    sa.Column("stream_id", sa.Integer, _fk("streams.id"), primary_key=True),
+    sa.Column("partition_no", sa.Integer, primary_key=True),
+    sa.Column("next_offset", sa.BigInteger, nullable=False, comment="Where it goes on when it is let go"),
+    sa.Column("reason", sa.String(512), nullable=False),
+    sa.Column("stopped_at", Moment, nullable=False, server_default=NOW),
+    comment="Partitions that no consumer reads, because too many of their messages broke the contract",
+)
 ingest_batches = _table(
     "ingest_batches",
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=True),
@@ -124,11 +134,13 @@ ingest_batches = _table(
     sa.Column("same", sa.Integer, nullable=False),
     sa.Column("older", sa.Integer, nullable=False),
     sa.Column("dead", sa.Integer, nullable=False),
+    sa.Column("versions", sa.Integer, nullable=False, comment="Versions that this batch was the first to bring"),
     sa.Column("consumer", sa.String(128), nullable=False),
     sa.Column("created_at", Moment, nullable=False, server_default=NOW),
     sa.UniqueConstraint("stream_id", "partition_no", "first_offset"),
     sa.CheckConstraint("next_offset > first_offset", name="range"),
     sa.CheckConstraint("messages = `new` + changed + same + older + dead", name="sum"),
+    sa.CheckConstraint("versions BETWEEN `new` + changed AND `new` + changed + older", name="versions"),
     comment="One row for each partition in each transaction: which messages, and what became of them",
 )
 ingest_touches = _table(
@@ -231,7 +243,12 @@ dead_letters = _table(
     sa.Column("payload", mysql.MEDIUMBLOB),
     sa.Column("broker_time", Moment, nullable=False),
     sa.Column("batch_id", sa.BigInteger, _fk("ingest_batches.id"), nullable=False, index=True),
+    sa.Column("resolution", mysql.ENUM(*RESOLUTIONS), comment="NULL: open"),
+    sa.Column("resolved_at", Moment),
+    sa.Column("resolved_by", sa.String(128)),
+    sa.Column("replay_offset", sa.BigInteger, comment="Its place in the stream of replays"),
     sa.UniqueConstraint("stream_id", "partition_no", "kafka_offset"),
+    sa.CheckConstraint("(resolution IS NULL) = (resolved_at IS NULL)", name="resolved"),
     comment="Messages that broke the contract, whole, with the reason",
 )
 

@@ -74,7 +74,7 @@ def test_up_down_up_ends_where_it_was(database: Database) -> None:
     assert left <= {"alembic_version"}
     revision = migrate.upgrade(database.admin)
     migrate.grant_rights(database.admin)
-    assert revision == "0001"
+    assert revision == "0002"
     assert layout(database.admin) == before
     assert migrate.upgrade(database.admin) == revision
 
