@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from streamlake_assets.market.messages import Message, StreamIdentity
 
@@ -47,6 +47,7 @@ class MemoryReader:
         self._topics = topics
         self._next = start
         self._paused = False
+        self._held: set[tuple[str, int]] = set()
         self.committed: dict[tuple[str, int], int] = {}
 
     def take(self, most: int, timeout_s: float) -> list[Message]:
@@ -55,7 +56,7 @@ class MemoryReader:
         if self._paused:
             return taken
         for place, log in sorted(self._logs.items()):
-            if place[0] in self._topics:
+            if place[0] in self._topics and place not in self._held:
                 start = self._next.get(place, 0)
                 part = log[start : start + most - len(taken)]
                 self._next[place] = start + len(part)
@@ -67,8 +68,16 @@ class MemoryReader:
         self._paused = True
 
     def resume(self) -> None:
-        """Return messages again."""
+        """Return messages again, except of what is held."""
         self._paused = False
+
+    def hold(self, places: Iterable[tuple[str, int]]) -> None:
+        """Return nothing of these places until ``release``, whoever pauses and resumes."""
+        self._held |= set(places)
+
+    def release(self, places: Iterable[tuple[str, int]]) -> None:
+        """Return messages of these places again, from after the last one handed out."""
+        self._held -= set(places)
 
     def rewind(self, offsets: dict[tuple[str, int], int]) -> None:
         """Go back to these offsets."""

@@ -5,6 +5,7 @@ messages (``sidecar.consumer``). One thread owns a reader.
 """
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -20,11 +21,7 @@ CONSUMER_CONFIG: dict[str, Any] = {
     "enable.auto.commit": False,
     # the store says where to begin; an offset that the broker no longer has is an alarm, never a silent skip
     "auto.offset.reset": "error",
-    # with the default of 45 s a killed consumer's partitions would wait that long
-    "session.timeout.ms": 10_000,
-    "heartbeat.interval.ms": 2_000,
     "max.poll.interval.ms": 300_000,
-    "partition.assignment.strategy": "range",
     "fetch.wait.max.ms": 100,
     # default 64 MiB: bounded memory while the database is down
     "queued.max.messages.kbytes": 16_384,
@@ -32,24 +29,67 @@ CONSUMER_CONFIG: dict[str, Any] = {
     "enable.partition.eof": False,
 }
 
+
+class GroupProtocol(StrEnum):
+    """How members of a group share partitions; ``docs/decisions/0007-group-membership.md`` compares them."""
+
+    RANGE = "range"
+    """Classic and eager: at every change all members give up everything."""
+    COOPERATIVE = "cooperative-sticky"
+    """Classic and incremental: only what moves is given up."""
+    CONSUMER = "consumer"
+    """KIP-848, incremental, planned by the broker (Kafka 4.0 or later), which also holds the session timeout."""
+
+
+PROTOCOL = GroupProtocol.COOPERATIVE
+CLASSIC_CONFIG: dict[str, Any] = {
+    # with the default of 45 s a killed consumer's partitions would wait that long
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 2_000,
+}
+
+Place = tuple[str, int]
+"""(topic, partition)."""
 StartOffsets = Callable[[str, Iterable[int]], dict[int, int]]
 """(topic, partitions) -> stored next offset of those partitions that have one."""
+OnRevoked = Callable[[set[Place]], None]
+"""Told which places were taken, by revocation or loss; the reader keeps the others."""
 
 
 class KafkaReader:
     """``MessageReader`` on a Kafka consumer group."""
 
-    def __init__(self, bootstrap: str, group: str) -> None:
-        self.assigned: set[tuple[str, int]] = set()
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        *,
+        protocol: GroupProtocol = PROTOCOL,
+        instance_id: str | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        """Make the client; ``subscribe`` joins the group.
+
+        Args:
+            bootstrap: address of the cluster.
+            group: id of the group; all its members use one protocol.
+            protocol: how partitions are shared.
+            instance_id: name of a static member, whose partitions wait for its restart; one live member for each.
+            config: settings of the client that differ from this module's, for measuring.
+        """
+        self.assigned: set[Place] = set()
         self.joined = False
         self._paused = False
+        self._held: set[Place] = set()
+        self._taken_away: set[Place] = set()
+        self._eager = protocol is GroupProtocol.RANGE
         self._log = structlog.get_logger(component="reader", group=group)
-        self._consumer = Consumer(
-            {**client_config(bootstrap), **CONSUMER_CONFIG, "group.id": group, "on_commit": self._committed}
-        )
+        settings = {**client_config(bootstrap), **CONSUMER_CONFIG, **membership_config(protocol, instance_id)}
+        settings |= config or {}
+        self._consumer = Consumer({**settings, "group.id": group, "on_commit": self._committed})
 
-    def subscribe(self, topics: Iterable[str], start_offsets: StartOffsets, on_revoked: Callable[[], None]) -> None:
-        """Join the group; the callbacks are called from ``take``."""
+    def subscribe(self, topics: Iterable[str], start_offsets: StartOffsets, on_revoked: OnRevoked) -> None:
+        """Join the group; the callbacks are called from ``take`` and ``close``."""
         self._start_offsets = start_offsets
         self._on_revoked = on_revoked
         self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
@@ -66,20 +106,38 @@ class KafkaReader:
         first = self._consumer.consume(1, timeout_s)
         if not first:
             return []
+        self._taken_away.clear()
         raw = first if most == 1 else first + self._consumer.consume(most - 1, 0)
+        if self._taken_away:
+            # the client drops what it holds of a place that is taken, but the first message was out already
+            raw = raw[1:] if (first[0].topic(), first[0].partition()) in self._taken_away else raw
         return [to_message(one) for one in raw if not self._passing(one)]
 
     def pause(self) -> None:
         """Stop fetching, stay in the group."""
         if not self._paused:
             self._paused = True
-            self._consumer.pause(self._consumer.assignment())
+            self._consumer.pause(_partitions(self.assigned - self._held))
 
     def resume(self) -> None:
-        """Fetch again after ``pause``."""
+        """Fetch again after ``pause``, except what is held."""
         if self._paused:
             self._paused = False
-            self._consumer.resume(self._consumer.assignment())
+            self._consumer.resume(_partitions(self.assigned - self._held))
+
+    def hold(self, places: Iterable[Place]) -> None:
+        """Fetch nothing of these places until ``release``, whoever pauses and resumes, and however often they move."""
+        added = set(places) - self._held
+        self._held |= added
+        if not self._paused:
+            self._consumer.pause(_partitions(added & self.assigned))
+
+    def release(self, places: Iterable[Place]) -> None:
+        """Fetch these places again, from after the last message handed out; ``rewind`` first to begin elsewhere."""
+        removed = set(places) & self._held
+        self._held -= removed
+        if not self._paused:
+            self._consumer.resume(_partitions(removed & self.assigned))
 
     def rewind(self, offsets: dict[tuple[str, int], int]) -> None:
         """Go back to these offsets: the messages taken since were not stored."""
@@ -132,19 +190,45 @@ class KafkaReader:
             for place in partitions:
                 if place.topic == topic:
                     place.offset = stored.get(place.partition, OFFSET_BEGINNING)
-        self.assigned = {(place.topic, place.partition) for place in partitions}
+        added = _places(partitions)
+        if self._eager:
+            consumer.assign(partitions)
+            self.assigned = added
+        else:
+            consumer.incremental_assign(partitions)
+            self.assigned |= added
         self.joined = True
-        consumer.assign(partitions)
-        if self._paused:
-            consumer.pause(partitions)
+        consumer.pause(_partitions(added if self._paused else added & self._held))
         self._log.info("assigned", partitions=sorted(f"{p.topic}[{p.partition}]@{p.offset}" for p in partitions))
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._log.info("revoked", partitions=sorted(f"{p.topic}[{p.partition}]" for p in partitions))
-        self.assigned = set()
-        self._on_revoked()
-        consumer.unassign()
+        taken = self.assigned if self._eager else _places(partitions)
+        self.assigned = self.assigned - taken
+        self._taken_away |= taken
+        self._on_revoked(taken)
+        if self._eager:
+            consumer.unassign()
+        else:
+            consumer.incremental_unassign(partitions)
 
     def _committed(self, error: KafkaError | None, _partitions: list[TopicPartition]) -> None:
         if error is not None:
             self._log.warning("kafka_commit_failed", error=error.str())
+
+
+def membership_config(protocol: GroupProtocol, instance_id: str | None) -> dict[str, Any]:
+    """Return the client settings of a way to be a member."""
+    config: dict[str, Any] = {} if instance_id is None else {"group.instance.id": instance_id}
+    if protocol is GroupProtocol.CONSUMER:
+        # the client refuses the classic settings beside this one
+        return config | {"group.protocol": "consumer"}
+    return config | CLASSIC_CONFIG | {"group.protocol": "classic", "partition.assignment.strategy": protocol.value}
+
+
+def _places(partitions: Iterable[TopicPartition]) -> set[Place]:
+    return {(one.topic, one.partition) for one in partitions}
+
+
+def _partitions(places: Iterable[Place]) -> list[TopicPartition]:
+    return [TopicPartition(*place) for place in places]

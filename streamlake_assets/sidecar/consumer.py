@@ -96,7 +96,7 @@ class ConsumerProcess:
         self._until_answered(lambda: [store.next_offsets(stream) for stream in streams.values()])
         reader = KafkaReader(self._settings.kafka, GROUP)
         loop = IngestLoop(reader, store, streams)
-        reader.subscribe(TOPICS, loop.start_offsets, loop.forget)
+        reader.subscribe(TOPICS, loop.start_offsets, lambda _places: loop.forget())
         self._log.info("consuming", group=GROUP, topics=TOPICS)
         try:
             with StreamWatch(self._settings.kafka, streams) as watch:

@@ -78,7 +78,7 @@ class Member:
 
         self.reader.subscribe([topic], start, self._note)
 
-    def _note(self) -> None:
+    def _note(self, _places: set[tuple[str, int]]) -> None:
         self.revoked += 1
 
     def take(self, wanted: int, most: int = 5000) -> list[list[Message]]:
