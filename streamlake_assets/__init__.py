@@ -17,6 +17,7 @@ resources      thin Dagster resources over stores
 defs           Dagster only: assets, checks, sensors, schedules
 definitions    assembly of the Dagster code location
 commands, cli  assembly of the ``streamlake`` command
+drill          faults injected into real servers and consumers, and the judge of what is left of the data
 =============  =============================================================================================
 
 A room imports only what ``.importlinter`` allows; ``make check`` holds it to that.

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import client_config, describe_streams, ensure_topics, watermarks
+from streamlake_assets.drill.proxy import Proxy
 from streamlake_assets.errors import TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.types import Bar, Interval
@@ -34,7 +35,6 @@ from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.stores import schema
 from streamlake_assets_tests.bars import OPENS, action, bar, wire
 from streamlake_assets_tests.conftest import print_line, settings_in
-from streamlake_assets_tests.proxy import Proxy
 from streamlake_assets_tests.tables import Database
 
 pytestmark = pytest.mark.servers

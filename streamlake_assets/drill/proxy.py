@@ -1,4 +1,7 @@
-"""A TCP proxy on 127.0.0.1 that can take a server away, bring it back, and lose the answer to a COMMIT."""
+"""A TCP proxy on 127.0.0.1 that can take a server away, slow it down, silence it, and lose the answer to a COMMIT.
+
+Belongs here: the network faults of a drill. Stays out: which server is behind it and what is made of its absence.
+"""
 
 import socket
 import threading
@@ -13,27 +16,47 @@ _COMMIT = b"\x03COMMIT"
 
 
 class Proxy:
-    """Forwards connections to a port while ``up``; use as a context manager."""
+    """Forwards connections to a port while it is up; use as a context manager, or ``open`` and ``close``.
+
+    Attributes:
+        port: where it listens.
+        delay_s: how long each piece of data is held back, in each direction.
+        lost_commits: COMMITs whose answer was lost.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._up = True
+        self._open_road = threading.Event()
+        self._open_road.set()
         self._lose_commit = threading.Event()
-        self.lost_commits = 0
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._listener = socket.create_server((LOOPBACK, 0))
+        self.delay_s = 0.0
+        self.lost_commits = 0
         self.port = int(self._listener.getsockname()[1])
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
+        return self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self.close()
+
+    def open(self) -> Self:
+        """Begin to accept connections."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def close(self) -> None:
+        """Accept no more and cut everything."""
+        self._closed.set()
+        _close(self._listener)
         self.cut()
+        self._open_road.set()
 
     def cut(self) -> None:
         """Close every connection and every new one, until ``restore``."""
@@ -43,10 +66,15 @@ class Proxy:
         for pair in pairs:
             _close(*pair)
 
+    def silence(self) -> None:
+        """Keep connections open, accept new ones, and let nothing through until ``restore``: a half-open peer."""
+        self._open_road.clear()
+
     def restore(self) -> None:
-        """Let connections through again."""
+        """Let connections and data through again."""
         with self._lock:
             self._up = True
+        self._open_road.set()
 
     def lose_next_commit(self) -> None:
         """Forward the next COMMIT, and cut its connection instead of forwarding the answer."""
@@ -59,18 +87,27 @@ class Proxy:
             except OSError:
                 return
             with self._lock:
-                if not self._up:
+                server = self._connect() if self._up else None
+                if server is None:
                     _close(client)
                     continue
-                server = socket.create_connection((LOOPBACK, self._target))
                 self._pairs.add((client, server))
             doomed = threading.Event()
             threading.Thread(target=self._pump, args=(client, server, doomed, True), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, doomed, False), daemon=True).start()
 
+    def _connect(self) -> socket.socket | None:
+        try:
+            return socket.create_connection((LOOPBACK, self._target))
+        except OSError:
+            return None  # the server itself is away, and so is the proxy
+
     def _pump(self, source: socket.socket, sink: socket.socket, doomed: threading.Event, from_client: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self._open_road.wait()
+                if self.delay_s:
+                    self._closed.wait(self.delay_s)
                 if from_client and _COMMIT in data and self._lose_commit.is_set():
                     self._lose_commit.clear()
                     doomed.set()
