@@ -174,7 +174,8 @@ class KafkaReader:
                 f"{raw.topic()}[{raw.partition()}]: the stored offset is not on the broker ({error.str()}). "
                 "Messages may be missing: compare the topic with the tables before going on"
             )
-        if error.fatal():
+        # as a message a fatal error has this code and not the mark; it comes once, then the client is silent for ever
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise IntegrityError(f"the Kafka client failed for good: {error.str()}")
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
             raise TryLaterError(f"{raw.topic()}: {error.str()}")
