@@ -181,7 +181,7 @@ class _Group:
         spec = {
             "kafka": self._kafka, "topic": self._name, "protocol": self._variant.protocol, "folder": str(self._folder),
             "name": name, "instance": (instance or name) if self._variant.static else None,
-            "config": dict(self._variant.client),
+            "config": dict(self._variant.client), "parent": os.getpid(),
         }  # fmt: skip
         argv = [sys.executable, "-m", "benchmarks.cases.group", "--member", json.dumps(spec)]
         self._children[name] = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
@@ -309,7 +309,6 @@ def _member(spec: dict[str, Any]) -> int:
     """Consume until SIGTERM; end with 7 when the client fails for good."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    parent = os.getppid()
     offsets = os.open(Path(spec["folder"]) / "offsets", os.O_RDWR)
     log = os.open(Path(spec["folder"]) / f"{spec['name']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -322,7 +321,7 @@ def _member(spec: dict[str, Any]) -> int:
     )  # fmt: skip
     reader.subscribe([spec["topic"]], start_offsets, lambda _places: None)
     try:
-        while not stopping.is_set() and os.getppid() == parent:
+        while not stopping.is_set() and os.getppid() == spec["parent"]:
             spans: dict[int, tuple[int, int]] = {}
             for message in reader.take(5_000, 0.1):
                 first, _ = spans.get(message.partition, (message.offset, 0))
@@ -348,6 +347,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.member:
         return _member(arguments.member)
+    # so that an end by signal ends members and broker too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = run(arguments.rounds, lambda line: print(line, file=sys.stderr, flush=True), arguments.only or VARIANTS)  # noqa: T201
     sys.stdout.write(json.dumps({"machine": machine.facts(), **report}, indent=2, default=str) + "\n")
     return 0
