@@ -7,7 +7,7 @@ Stays out: decoding (``market.contract``), order of versions (``market.versions`
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -51,8 +51,12 @@ class BarStore:
         self._stream_ids[stream] = stream_id
         return offsets
 
-    def ingest(self, slices: Sequence[Slice]) -> Counts:
+    def ingest(self, slices: Sequence[Slice], within: Callable[[sa.Connection], None] | None = None) -> Counts:
         """Store slices of different partitions and move their offsets, all in one transaction.
+
+        Args:
+            slices: at most one of each partition.
+            within: called at the end, in the same transaction; what it raises rolls everything back.
 
         Raises:
             OffsetFencedError: another consumer moved one of the offsets; nothing was stored.
@@ -63,6 +67,8 @@ class BarStore:
             with outages_as_try_later("storing a batch"), self._engine.begin() as connection:
                 self._move_offsets(connection, slices)
                 counts = self._store(connection, slices)
+                if within is not None:
+                    within(connection)
         except BaseException:
             # ids that were made in this transaction do not exist
             self._ids.forget()
