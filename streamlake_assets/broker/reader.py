@@ -199,7 +199,10 @@ class KafkaReader:
             consumer.incremental_assign(partitions)
             self.assigned |= added
         self.joined = True
-        consumer.pause(_partitions(added if self._paused else added & self._held))
+        still = added if self._paused else added & self._held
+        consumer.pause(_partitions(still))
+        # the client remembers a pause over revocation and return
+        consumer.resume(_partitions(added - still))
         self._log.info("assigned", partitions=sorted(f"{p.topic}[{p.partition}]@{p.offset}" for p in partitions))
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
