@@ -18,17 +18,24 @@ import msgspec
 from msgspec import UNSET
 
 from streamlake_assets.errors import BadRecordError
+from streamlake_assets.market.quick_decode import quick_bar
 from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
 from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Interval, Status
-from streamlake_assets.market.wire import SYMBOL_PATTERN, WireAction, WireBar, WireBarV0
+from streamlake_assets.market.wire import (
+    EARLIEST,
+    LATEST,
+    MAX_LEAD,
+    SYMBOL_PATTERN,
+    WireAction,
+    WireBar,
+    WireBarV0,
+)
 
 BARS_TOPIC: Final = "finance-data"
 ACTIONS_TOPIC: Final = "corporate-actions"
 
 MAX_BYTES: Final = 65_536
 """Longest message value; a bar is about 300 bytes."""
-MAX_LEAD: Final = dt.timedelta(seconds=60)
-"""How far ``event_time`` may lie after the broker's time (never the wall clock: a rebuild must judge alike)."""
 MAX_DIGITS: Final = 15
 """Significant digits: what a double carries without loss, so that every reader sees the same number."""
 MAX_DECIMALS: Final = 10
@@ -37,8 +44,6 @@ MAX_WRITTEN: Final = 40
 PRICE_LIMIT: Final = Decimal(10) ** 10
 """Exclusive bound of a price's size: DECIMAL(20,10) holds ten digits before the point."""
 VOLUME_LIMIT: Final = Decimal(10) ** 18
-_EARLIEST: Final = dt.datetime(1900, 1, 1, tzinfo=UTC)
-_LATEST: Final = dt.datetime(2200, 1, 1, tzinfo=UTC)
 _WIDE: Final = Context(prec=2 * MAX_WRITTEN)
 
 
@@ -103,6 +108,16 @@ def decode_bar(value: bytes | None, key: bytes | None, broker_time: dt.datetime)
         BadRecordError: with the code of the first rule that is broken.
     """
     data = _present(value)
+    bar = quick_bar(data, key, broker_time)
+    return decode_bar_fully(data, key, broker_time) if bar is None else bar
+
+
+def decode_bar_fully(data: bytes, key: bytes | None, broker_time: dt.datetime) -> Bar:
+    """Turn one message into a bar the full way: every rule in its order, with the code of the first that is broken.
+
+    Raises:
+        BadRecordError: as ``decode_bar``.
+    """
     try:
         wire = _BAR.decode(data)
     except msgspec.ValidationError as error:
@@ -317,13 +332,13 @@ def _refusal(error: msgspec.ValidationError, data: bytes, known: tuple[int, ...]
 def _utc(value: dt.datetime, field: str) -> dt.datetime:
     if value.utcoffset() != dt.timedelta(0):
         raise BadRecordError(Reason.BAD_TIME, f"{field} {value.isoformat()} is not UTC")
-    if not _EARLIEST <= value < _LATEST:
+    if not EARLIEST <= value < LATEST:
         raise BadRecordError(Reason.BAD_TIME, f"{field} {value.isoformat()} lies outside 1900 to 2199")
     return value.astimezone(UTC)
 
 
 def _year_in_range(day: dt.date) -> dt.date:
-    if not _EARLIEST.date() <= day < _LATEST.date():
+    if not EARLIEST.date() <= day < LATEST.date():
         raise BadRecordError(Reason.BAD_TIME, f"date {day.isoformat()} lies outside 1900 to 2199")
     return day
 

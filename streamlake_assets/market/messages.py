@@ -4,7 +4,7 @@ Belongs here: the records that cross from ``broker`` over ``sidecar`` to ``store
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -110,6 +110,12 @@ class MessageReader(Protocol):
 
     def resume(self) -> None:
         """Fetch again after ``pause``."""
+
+    def hold(self, places: Iterable[tuple[str, int]]) -> None:
+        """Fetch nothing of these (topic, partition) until ``release``, whoever pauses and resumes the reader."""
+
+    def release(self, places: Iterable[tuple[str, int]]) -> None:
+        """Fetch these again, from after the last message handed out; ``rewind`` before to begin elsewhere."""
 
     def rewind(self, offsets: dict[tuple[str, int], int]) -> None:
         """Go back to these offsets by (topic, partition): the messages taken since were not stored."""

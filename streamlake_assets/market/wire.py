@@ -12,14 +12,22 @@ from msgspec import UNSET, Meta, UnsetType
 
 from streamlake_assets.market.types import ActionKind, AssetClass, Interval, Status
 
+MAX_LEAD: Final = dt.timedelta(seconds=60)
+"""How far ``event_time`` may lie after the broker's time (never the wall clock: a rebuild must judge alike)."""
+EARLIEST: Final = dt.datetime(1900, 1, 1, tzinfo=dt.UTC)
+LATEST: Final = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+"""Bounds of every time; the latest is the first moment that is not allowed."""
 LATEST_MS: Final = 7_258_118_399_999
 """Last millisecond of 2199."""
 # \Z and not $: in this engine $ would let a trailing newline through. ASCII only: look-alike letters are refused.
 SYMBOL_PATTERN: Final = r"^[A-Z0-9][A-Z0-9.\-]{0,15}\Z"
+MIC_PATTERN: Final = r"^[A-Z0-9]{4}\Z"
+SOURCE_PATTERN: Final = r"^[a-z0-9][a-z0-9_.\-]{0,63}\Z"
+CURRENCY_PATTERN: Final = r"^[A-Z]{3,8}\Z"
 Symbol = Annotated[str, Meta(pattern=SYMBOL_PATTERN, description="Ticker symbol, ASCII capitals")]
-Mic = Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}\Z", description="ISO 10383 market identifier code")]
-Source = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,63}\Z", description="Provider or data set")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3,8}\Z", description="ISO 4217 code, or a coin's ticker")]
+Mic = Annotated[str, Meta(pattern=MIC_PATTERN, description="ISO 10383 market identifier code")]
+Source = Annotated[str, Meta(pattern=SOURCE_PATTERN, description="Provider or data set")]
+Currency = Annotated[str, Meta(pattern=CURRENCY_PATTERN, description="ISO 4217 code, or a coin's ticker")]
 Time = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339, UTC")]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 
