@@ -92,12 +92,14 @@ def letters(connection: sa.Connection, wanted: Wanted, limit: int | None = None)
     d = schema.dead_letters
     columns = [
         *(d.c.id, schema.streams.c.topic, d.c.partition_no, d.c.kafka_offset, d.c.reason, d.c.detail, d.c.message_key),
-        *(sa.func.length(d.c.payload), d.c.broker_time, sa.func.coalesce(d.c.resolution, "open"), d.c.resolved_at),
+        *(sa.func.length(d.c.payload), d.c.broker_time, d.c.resolution, d.c.resolved_at),
         *(d.c.resolved_by, d.c.replay_offset),
     ]
     rows = connection.execute(_select(columns, wanted).order_by(d.c.id.desc()).limit(limit))
     return [
-        Letter._make((*row[:8], row[8].replace(tzinfo=UTC), row[9], row[10] and row[10].replace(tzinfo=UTC), *row[11:]))
+        Letter._make(
+            (*row[:8], row[8].replace(tzinfo=UTC), row[9] or "open", row[10] and row[10].replace(tzinfo=UTC), *row[11:])
+        )
         for row in rows
     ]
 
