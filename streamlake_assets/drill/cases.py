@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from streamlake_assets.drill.checker import Outcome
 from streamlake_assets.drill.plant import Plant
 
-THEMES = ("kills", "outages", "groups", "order", "broker_faults", "database")
+THEMES = ("kills", "outages", "groups", "order", "broker_faults", "database", "bad_input", "contract_edges")
 
 
 @dataclass(frozen=True)
