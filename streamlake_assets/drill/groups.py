@@ -1,1 +1,91 @@
-"""x"""
+"""Rows 6 and 7: several consumers of one group, that come, go, and freeze.
+
+Belongs here: rebalances and zombies. Stays out: consumers that die alone (``kills``).
+"""
+
+import time
+from functools import partial
+
+from streamlake_assets.drill.cases import fault
+from streamlake_assets.drill.checker import DrillError, Outcome
+from streamlake_assets.drill.consumer_child import ConsumerChild
+from streamlake_assets.drill.kills import SESSION_S
+from streamlake_assets.drill.manifest import numbered_bars, sending
+from streamlake_assets.drill.plant import Plant
+from streamlake_assets.stores import schema
+
+
+@fault(row=6, title="rebalance storm, 1 to 3 to 1", injected="consumers started and stopped", fast=True)
+def rebalance_storm(plant: Plant) -> Outcome:
+    """However partitions move, each message is stored by one of them."""
+    cycles, rate = (1, 500) if plant.fast else (10, 2_000)
+    first = plant.consumer().until_ready()
+    total = int(rate * 14 * cycles)
+    pauses = []
+    with plant.sending([sending(bar) for bar in numbered_bars(total)], rate):
+        plant.until_more_stored(0)
+        for cycle in range(cycles):
+            others = [plant.consumer(), plant.consumer()]
+            for one in others:
+                one.until_ready()
+            plant.until(partial(_have_stored, *others), "a batch of each newcomer")
+            before = plant.stored()
+            if before >= total:
+                raise DrillError(f"the messages ended before the storm, in cycle {cycle}")
+            for one in others:
+                one.stop()
+            pauses.append(plant.until_more_stored(plant.stored()))
+    plant.until_stored()
+    first.stop()
+    outcome = plant.check()
+    outcome.recovery_s = max(pauses)
+    writers = len({batch.consumer for batch in plant.rows(schema.ingest_batches)})
+    outcome.require(writers == 1 + 2 * cycles, f"{writers} consumers stored something, not {1 + 2 * cycles}")
+    outcome.facts |= {"cycles": cycles, "consumers": writers, "fenced": plant.fenced()}
+    return outcome
+
+
+@fault(row=7, title="frozen beyond the session timeout, then resumed", injected="SIGSTOP of a consumer", fast=True)
+def frozen_and_resumed(plant: Plant) -> Outcome:
+    """The others take its partitions; what it holds when it wakes is refused by the stored offset."""
+    rounds, rate = (1, 4_000) if plant.fast else (4, 4_000)
+    steady = plant.consumer().until_ready()
+    frozen = plant.consumer().until_ready()
+    total = int(rate * (2 * SESSION_S + 8) * rounds)
+    recoveries = []
+    with plant.sending([sending(bar) for bar in numbered_bars(total)], rate):
+        for _ in range(rounds):
+            plant.until(partial(_have_stored, frozen), "a batch of the one to be frozen")
+            turns = _turns(steady)
+            frozen.freeze()
+            begun = time.monotonic()
+            plant.until(partial(_more_turns, steady, turns), "the other consumer's turn")
+            plant.until_more_stored(plant.stored())
+            recoveries.append(time.monotonic() - begun)
+            frozen.thaw()
+            plant.until(partial(_has_settled, frozen), "the end of the sleeper's confusion")
+            if not frozen.running:
+                frozen = plant.consumer().until_ready()
+    plant.until_stored()
+    fenced = plant.fenced()
+    outcome = plant.check()
+    outcome.recovery_s = max(recoveries)
+    outcome.require(fenced > 0, "no batch was fenced: the sleeper had nothing in hand when it woke")
+    outcome.facts |= {"frozen": rounds, "fenced": fenced, "session_timeout_s": SESSION_S}
+    return outcome
+
+
+def _have_stored(*consumers: ConsumerChild) -> bool:
+    return all(one.metric("streamlake_batch_messages_count") > 0 for one in consumers)
+
+
+def _turns(consumer: ConsumerChild) -> int:
+    return consumer.log.count('"event": "assigned"')
+
+
+def _more_turns(consumer: ConsumerChild, than: int) -> bool:
+    return _turns(consumer) > than
+
+
+def _has_settled(consumer: ConsumerChild) -> bool:
+    return not consumer.running or consumer.ready()

@@ -7,23 +7,33 @@ import random
 
 from streamlake_assets.drill.cases import fault
 from streamlake_assets.drill.checker import DrillError, Outcome
-from streamlake_assets.drill.manifest import bad_sending, numbered_bars, sending
+from streamlake_assets.drill.manifest import Sending, bad_sending, numbered_bars, sending
 from streamlake_assets.drill.plant import Plant
+from streamlake_assets.stores import schema
 
-_POISON = (b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}')
 SESSION_S = 10.0
 """The consumer's session timeout: that long its partitions stay with a dead one."""
+CRASH_POINTS = ("rows", "offsets", "committed", "acknowledged")
+CRASH_EXIT = 137
+LIMITS_LIFTED = {"STREAMLAKE_DEAD_LETTER_SHARE": "0", "STREAMLAKE_DEAD_LETTER_RUN": "0"}
+_POISON = (b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}')
 
 
-@fault(row=1, title="kill -9 in the middle of a stream", injected="consumer process, random moments", fast=True)
-def killed_mid_stream(plant: Plant) -> Outcome:
-    """Each kill leaves a batch undone; the next life does it again, once."""
-    kills, total = (2, 20_000) if plant.fast else (20, 100_000)
-    order = random.Random(1)  # noqa: S311
+def with_poison(total: int, order: random.Random) -> list[Sending]:
+    """Return numbered bars of which one in a hundred is broken, in a random order."""
     messages = [sending(bar) for bar in numbered_bars(total - total // 100)]
     messages += [bad_sending(b"S1", order.choice(_POISON) + b"%d" % number) for number in range(total // 100)]
     order.shuffle(messages)
-    plant.env |= {"STREAMLAKE_DEAD_LETTER_SHARE": "0", "STREAMLAKE_DEAD_LETTER_RUN": "0"}
+    return messages
+
+
+@fault(row=1, title="kill -9 in mid-stream", injected="consumer process, random moments", fast=True)
+def killed_mid_stream(plant: Plant) -> Outcome:
+    """Each kill leaves a batch undone; the next life does it again, once."""
+    kills, total = (1, 10_000) if plant.fast else (20, 100_000)
+    order = random.Random(1)  # noqa: S311
+    messages = with_poison(total, order)
+    plant.env |= LIMITS_LIFTED
     size = total // (kills + 1)
     recoveries = []
     consumer = plant.consumer().until_ready()
@@ -37,11 +47,83 @@ def killed_mid_stream(plant: Plant) -> Outcome:
             raise DrillError("the kill came after the last message")
         consumer = plant.consumer()
         recoveries.append(plant.until_more_stored(stored))
+        plant.until_stored()
     plant.send(messages[kills * size :])
     plant.until_stored()
     consumer.stop()
     outcome = plant.check()
     outcome.recovery_s = max(recoveries)
     outcome.require(max(recoveries) < 2 * SESSION_S, f"a kill cost {max(recoveries):.1f} s")
+    lives = len({batch.consumer for batch in plant.rows(schema.ingest_batches)})
+    outcome.require(lives == kills + 1, f"{lives} lives stored something, not {kills + 1}")
     outcome.facts |= {"kills": kills, "recovery_s_each": [round(one, 1) for one in recoveries]}
+    return outcome
+
+
+@fault(row=2, title="crash at a named point of a batch", injected="consumer, after rows, offset, COMMIT, before ack")
+def crash_points(plant: Plant) -> Outcome:
+    """A crash before COMMIT leaves nothing of its batch, one after it leaves all of it."""
+    size = 500 if plant.fast else 5_000
+    moved: dict[str, int] = {}
+    recoveries = []
+    for number, point in enumerate(CRASH_POINTS):
+        doomed = plant.consumer(env={"STREAMLAKE_CRASH_AT": point}).until_ready(2 * SESSION_S)
+        before = plant.stored()
+        plant.send([sending(bar) for bar in numbered_bars(size, first=number * size)])
+        code = doomed.until_exit(2 * SESSION_S)
+        if code != CRASH_EXIT:
+            raise DrillError(f"the consumer ended with {code} instead of crashing at {point}")
+        moved[point] = plant.stored() - before
+        clean = plant.consumer()
+        recoveries.append(plant.until_stored())
+        clean.stop()
+    outcome = plant.check()
+    outcome.recovery_s = max(recoveries)
+    outcome.facts |= {"stored_by_the_crashed_batch": moved}
+    for point in ("rows", "offsets"):
+        outcome.require(moved[point] == 0, f"a crash after {point} left {moved[point]} messages")
+    for point in ("committed", "acknowledged"):
+        outcome.require(moved[point] > 0, f"a crash when {point} left nothing")
+    return outcome
+
+
+@fault(row=2, title="crash at all four points at once", injected="four consumers of one group", fast=True)
+def crash_points_at_once(plant: Plant) -> Outcome:
+    """Four consumers, a partition each, crash at their first batch; a fifth does what they left undone."""
+    doomed = [plant.consumer(env={"STREAMLAKE_CRASH_AT": point}) for point in CRASH_POINTS]
+    for one in doomed:
+        one.until_ready()
+    plant.send([sending(bar) for bar in numbered_bars(2_000)])
+    codes = [one.until_exit(2 * SESSION_S) for one in doomed]
+    if set(codes) != {CRASH_EXIT}:
+        raise DrillError(f"the consumers ended with {codes}")
+    left = plant.stored()
+    plant.consumer()
+    recovery = plant.until_stored()
+    outcome = plant.check()
+    outcome.recovery_s = recovery
+    outcome.require(0 < left < outcome.sent, f"the crashed consumers left {left} of {outcome.sent} messages")
+    outcome.facts |= {"stored_by_the_crashed_batches": left}
+    return outcome
+
+
+@fault(row=3, title="SIGTERM under load", injected="consumer process at 10,000 messages/s", fast=True)
+def stopped_under_load(plant: Plant) -> Outcome:
+    """It stops within seconds, and what it has not stored is what lies unread on the topic."""
+    total = 12_000 if plant.fast else 100_000
+    consumer = plant.consumer().until_ready()
+    with plant.sending([sending(bar) for bar in numbered_bars(total)], per_second=10_000):
+        plant.until_more_stored(total // 10)
+        seconds = consumer.stop()
+        stored, rows = plant.stored(), plant.count(schema.bars)
+        unread = sum(plant.watermarks().values()) - stored
+    if stored >= total:
+        raise DrillError("the signal came after the last message")
+    plant.consumer()
+    recovery = plant.until_stored()
+    outcome = plant.check()
+    outcome.recovery_s = recovery
+    outcome.require(seconds < 5, f"it took {seconds:.1f} s to stop")
+    outcome.require(rows == stored, f"{rows} rows for {stored} stored messages: a batch was cut in two")
+    outcome.facts |= {"stopped_in_s": round(seconds, 2), "stored": stored, "unread_at_that_moment": unread}
     return outcome

@@ -6,8 +6,8 @@ Belongs here: start, reset and end of the plant, and what every case asks of it.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,7 +81,7 @@ class Plant:
         self._proxies: list[Proxy] = []
         self._streams: list[StreamIdentity] = []
         self._documents: LocalDocumentStore | None = None
-        self._reference: sa.Engine | None = None
+        self._reference: tables.PlantSchema | None = None
 
     def __enter__(self) -> Self:
         self._stack.callback(end_own, self.registry)
@@ -91,8 +91,9 @@ class Plant:
                 self._stack.callback(server.stop)
                 server.start()
             self.admin = make_engine(self.settings, DatabaseRole.MIGRATE)
-            self._stack.callback(self.admin.dispose)
-            tables.migrate_schema(self.admin)
+            self._schema = tables.PlantSchema(self.admin)
+            self._stack.callback(self._schema.close)
+            self._home_settings = self.settings
         except BaseException:
             self._stack.close()
             raise
@@ -111,7 +112,7 @@ class Plant:
         for server in (self.kafka, self.mysql):
             if server.child is not None and not server.child.running:
                 server.start()
-        tables.empty(self.admin)
+        self._schema.empty()
         self._recreate_topics()
         self.manifest = Manifest()
 
@@ -219,9 +220,17 @@ class Plant:
         marks = self.watermarks()
         found = read_found(self.admin, self.topic_ids, marks)
         if compare:
-            found.digests = tables.digests(self.admin)
+            found.digests = self.digests()
             found.reference = self._undisturbed(marks)
         return judge(self.manifest, found)
+
+    def make_schema_anew(self) -> None:
+        """Drop the schema and make it again, as on the first day."""
+        self._schema.make_anew()
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of every raw table."""
+        return tables.digests(self.admin)
 
     def count(self, table: sa.Table) -> int:
         """Return the number of rows of a table."""
@@ -233,9 +242,42 @@ class Plant:
         with self.admin.connect() as connection:
             return list(connection.execute(sa.select(table).order_by(*table.primary_key.columns)))
 
+    def logged(self, event: str) -> int:
+        """Return how often the consumers of this case logged an event."""
+        return sum(one.log.count(f'"event": "{event}"') for one in self.consumers)
+
     def fenced(self) -> int:
         """Return how many batches the present consumers had refused because the stored offset had moved."""
-        return sum(one.log.count('"fenced"') for one in self.consumers)
+        return self.logged("fenced")
+
+    def hold(self, seconds: float, *consumers: ConsumerChild) -> None:
+        """Let a fault last; consumers named here must live through it.
+
+        Raises:
+            DrillError: one of them ended.
+        """
+        wait_until(lambda: not all(one.running for one in consumers), seconds)
+        for one in consumers:
+            if not one.running:
+                raise DrillError(f"a consumer ended with {one.child.poll()} during the fault: {one.child.log_tail(3)}")
+
+    @contextmanager
+    def elsewhere(self, settings: Settings) -> Iterator[None]:
+        """Work with other servers for a while; topics and schema must be there, consumers end before this does.
+
+        Args:
+            settings: where the broker and the database are.
+        """
+        before = (self.settings, self.admin, self._streams)
+        self.settings = settings
+        self.admin = make_engine(settings, DatabaseRole.MIGRATE)
+        try:
+            self._describe()
+            yield
+        finally:
+            self.clear_away()
+            self.admin.dispose()
+            self.settings, self.admin, self._streams = before
 
     def root(self, database: str = DATABASE) -> sa.Engine:
         """Return an engine of the server's root user; dispose of it after use."""
@@ -243,11 +285,11 @@ class Plant:
 
     def _undisturbed(self, marks: Mapping[Place, int]) -> dict[str, str]:
         if self._reference is None:
-            self._reference = tables.reference_schema(self.settings)
-            self._stack.callback(self._reference.dispose)
-        tables.empty(self._reference)
-        oracle.store_all(self._reference, self.settings.kafka, self._streams, marks)
-        return tables.digests(self._reference)
+            self._reference = tables.second_schema(self._home_settings)
+            self._stack.callback(self._reference.close)
+        self._reference.empty()
+        oracle.store_all(self._reference.engine, self.settings.kafka, self._streams, marks)
+        return self._reference.digests()
 
     def _recreate_topics(self) -> None:
         admin = AdminClient(client_config(self.settings.kafka))
@@ -260,6 +302,9 @@ class Plant:
         self.until(lambda: not there(), "the end of the old topics", 20)
         ensure_topics(self.settings.kafka, TOPICS)
 
+        self._describe()
+
+    def _describe(self) -> None:
         def described() -> bool:
             try:
                 self._streams = list(describe_streams(self.settings.kafka, TOPICS).values())
@@ -267,4 +312,4 @@ class Plant:
                 return False
             return True
 
-        self.until(described, "the new topics", 20)
+        self.until(described, "the topics", 20)

@@ -3,11 +3,9 @@
 Belongs here: making, emptying and digesting schemas. Stays out: when that is done (``plant``).
 """
 
-import hashlib
 import random
 import socket
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -15,13 +13,13 @@ from pydantic import SecretStr
 
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.mysql_users import CHARACTER_SET, COLLATION, ROOT, ensure_passwords
-from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
+from streamlake_assets.settings import DATABASE, LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.stores import migrate, schema
+from streamlake_assets.stores.bar_reader import snapshot
+from streamlake_assets.stores.digests import table_digests
 from streamlake_assets.stores.mysql import make_engine
 
 REFERENCE = "streamlake_reference"
-SEEDED = {"bar_intervals", "data_sources"}
-"""Filled by the migration, and by no consumer with anything that depends on it."""
 _PORTS = (
     "kafka_port",
     "kafka_controller_port",
@@ -52,10 +50,51 @@ def local_settings(home: Path, flavour: str) -> Settings:
     return Settings(_env_file=None, home=home, local_mysql=flavour, **values)  # type: ignore[arg-type]
 
 
-def migrate_schema(engine: sa.Engine) -> None:
-    """Bring a schema to this version's state, rights included."""
-    migrate.upgrade(engine)
-    migrate.grant_rights(engine)
+class PlantSchema:
+    """A schema at this version's state that can be emptied as if it had just been made.
+
+    Args:
+        engine: of a user that may do everything with it; closed with it.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._migrate()
+
+    def make_anew(self) -> None:
+        """Drop the consumers' schema and make it again."""
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {DATABASE}")
+            connection.exec_driver_sql(f"CREATE DATABASE {DATABASE} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}")
+        self.engine.dispose()
+        self._migrate()
+
+    def _migrate(self) -> None:
+        migrate.upgrade(self.engine)
+        migrate.grant_rights(self.engine)
+        with self.engine.connect() as connection:
+            self._sources = list(connection.execute(sa.select(schema.data_sources.c.id)).scalars())
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def empty(self) -> None:
+        """Remove all rows but those of the migration; the append-only triggers do not see a TRUNCATE."""
+        kept = {schema.bar_intervals, schema.data_sources}
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS=0")
+            for table in schema.metadata.sorted_tables:
+                if table not in kept and connection.execute(sa.select(sa.literal(1)).select_from(table)).first():
+                    truncate = sa.DDL("TRUNCATE TABLE %(fullname)s")  # type: ignore[no-untyped-call]
+                    connection.execute(truncate.against(table))
+            sources = schema.data_sources
+            connection.execute(sa.delete(sources).where(sources.c.id.not_in(self._sources)))
+            connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS=1")
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of every raw table."""
+        return digests(self.engine)
 
 
 def root_engine(settings: Settings, database: str) -> sa.Engine:
@@ -65,53 +104,17 @@ def root_engine(settings: Settings, database: str) -> sa.Engine:
     return make_engine(settings.model_copy(update={"mysql_url": SecretStr(url)}), DatabaseRole.MIGRATE)
 
 
-def reference_schema(settings: Settings) -> sa.Engine:
-    """Make a second schema on the server, as a consumer would find it; return an engine of a user that may do all."""
+def second_schema(settings: Settings) -> PlantSchema:
+    """Make a second schema on a local server, as a consumer would find it."""
     engine = root_engine(settings, "mysql")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {REFERENCE}")
         connection.exec_driver_sql(f"CREATE DATABASE {REFERENCE} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}")
     engine.dispose()
-    made = root_engine(settings, REFERENCE)
-    migrate.upgrade(made)
-    return made
-
-
-def empty(engine: sa.Engine) -> None:
-    """Remove all rows but the seeds; the append-only triggers do not see a TRUNCATE."""
-    with engine.begin() as connection:
-        connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS=0")
-        for table in schema.metadata.sorted_tables:
-            if table.name not in SEEDED and connection.execute(sa.select(sa.literal(1)).select_from(table)).first():
-                truncate = sa.DDL("TRUNCATE TABLE %(fullname)s")  # type: ignore[no-untyped-call]
-                connection.execute(truncate.against(table))
-        connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS=1")
+    return PlantSchema(root_engine(settings, REFERENCE))
 
 
 def digests(engine: sa.Engine) -> dict[str, str]:
-    """Return the SHA-256 of what each table says, without what depends on ids and on the course of a run."""
-    i, e, d, s = schema.instruments, schema.exchanges, schema.data_sources, schema.streams
-    found = {}
-    with engine.connect() as connection:
-        for table in (schema.bars, schema.bar_revisions, schema.corporate_actions, schema.corporate_action_revisions):
-            columns = [c for c in table.columns if c.name not in {"instrument_id", "source_id", "batch_id"}]
-            query = (
-                sa.select(i.c.symbol, e.c.mic, d.c.name, *columns)
-                .select_from(table)
-                .join(i, i.c.id == table.c.instrument_id)
-                .join(e, e.c.id == i.c.exchange_id)
-                .join(d, d.c.id == table.c.source_id)
-            )
-            found[table.name] = _sha256(connection, query)
-        letters = schema.dead_letters
-        columns = [c for c in letters.columns if c.name not in {"id", "stream_id", "batch_id"}]
-        query = sa.select(s.c.topic, *columns).join(s, s.c.id == letters.c.stream_id)
-        found[letters.name] = _sha256(connection, query)
-    return found
-
-
-def _sha256(connection: sa.Connection, query: sa.Select[Any]) -> str:
-    digest = hashlib.sha256()
-    for row in sorted(repr(tuple(row)) for row in connection.execute(query)):
-        digest.update(row.encode())
-    return digest.hexdigest()
+    """Return the digest of every raw table, all as of one moment."""
+    with snapshot(engine) as connection:
+        return table_digests(connection)
