@@ -44,6 +44,8 @@ MAX_WRITTEN: Final = 40
 PRICE_LIMIT: Final = Decimal(10) ** 10
 """Exclusive bound of a price's size: DECIMAL(20,10) holds ten digits before the point."""
 VOLUME_LIMIT: Final = Decimal(10) ** 18
+MAX_DEPTH: Final = 64
+"""Levels of nesting in a message; a bar has one."""
 _WIDE: Final = Context(prec=2 * MAX_WRITTEN)
 
 
@@ -76,6 +78,16 @@ class _Prices(msgspec.Struct):
     vwap: Decimal | None = None
 
 
+class _PricesV0(msgspec.Struct):
+    """The same of version 0."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
 class _Factor(msgspec.Struct):
     factor: Decimal
 
@@ -88,10 +100,16 @@ _BAR = msgspec.json.Decoder(WireBar)
 _BAR_V0 = msgspec.json.Decoder(WireBarV0)
 _ACTION = msgspec.json.Decoder(WireAction)
 _PRICES = msgspec.json.Decoder(_Prices)
+_PRICES_V0 = msgspec.json.Decoder(_PricesV0)
 _FACTOR = msgspec.json.Decoder(_Factor)
 _VERSION = msgspec.json.Decoder(_Version)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
+_JSON = msgspec.json.Decoder(msgspec.Raw)
+_LONG_WORD = re.compile(r"'(.{40}).+'", re.DOTALL)
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 T = TypeVar("T")
 
@@ -118,15 +136,15 @@ def decode_bar_fully(data: bytes, key: bytes | None, broker_time: dt.datetime) -
     Raises:
         BadRecordError: as ``decode_bar``.
     """
+    _check_depth(data)
     try:
         wire = _BAR.decode(data)
-    except msgspec.ValidationError as error:
+    except _REFUSALS as error:
         if _is_version_0(data):
             return _from_v0(data, key, broker_time)
         raise _refusal(error, data) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(Reason.BAD_JSON, str(error)) from None
-    exact = _exact(_PRICES, data)
+    # a double takes an exponent of any length, a decimal does not
+    exact = _decoded(_PRICES, data)
     bar = Bar(
         symbol=wire.symbol,
         exchange=wire.exchange,
@@ -161,22 +179,18 @@ def decode_action(value: bytes | None, key: bytes | None, broker_time: dt.dateti
         BadRecordError: with the code of the first rule that is broken.
     """
     data = _present(value)
-    try:
-        wire = _ACTION.decode(data)
-    except msgspec.ValidationError as error:
-        raise _refusal(error, data, known=(1,)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRecordError(Reason.BAD_JSON, str(error)) from None
+    _check_depth(data)
+    wire = _decoded(_ACTION, data, known=(1,))
     ex_midnight = daily_bar_time(_year_in_range(wire.ex_date), wire.exchange)
     action = CorporateAction(
         symbol=wire.symbol,
         exchange=wire.exchange,
         kind=wire.kind,
         ex_date=wire.ex_date,
-        factor=_exact(_FACTOR, data).factor,
+        factor=_decoded(_FACTOR, data, known=(1,)).factor,
         source=wire.source,
         event_time=_utc(wire.event_time, "event_time"),
-        as_of=_utc(ex_midnight if wire.as_of is UNSET else wire.as_of, "as_of"),
+        as_of=ex_midnight if wire.as_of is UNSET else _utc(wire.as_of, "as_of"),
     )
     _check_envelope(action.symbol, key, action.event_time, broker_time)
     validate_action(action)
@@ -247,11 +261,8 @@ def encode_action(action: CorporateAction, event_time: dt.datetime) -> bytes:
 
 
 def _from_v0(data: bytes, key: bytes | None, broker_time: dt.datetime) -> Bar:
-    try:
-        wire = _BAR_V0.decode(data)
-    except msgspec.ValidationError as error:
-        raise _refusal(error, data) from None
-    exact = _exact(_PRICES, data)
+    wire = _decoded(_BAR_V0, data)
+    exact = _decoded(_PRICES_V0, data)
     moment = dt.datetime.fromtimestamp(wire.timestamp / 1000, UTC)
     bar_time = daily_bar_time(moment.date(), "XXXX")
     bar = Bar(
@@ -282,12 +293,22 @@ def _present(value: bytes | None) -> bytes:
     return value
 
 
-def _exact(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
+def _check_depth(data: bytes) -> None:
+    """Refuse deep nesting by a rule of ours: how deep the parser itself can go depends on the stack of its caller."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_TEXTS.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise BadRecordError(Reason.BAD_JSON, f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes, known: tuple[int, ...] = (0, 1)) -> T:
     try:
         return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        # a double takes an exponent of any length, a decimal does not
-        raise _refusal(error, data) from None
+    except _REFUSALS as error:
+        raise _refusal(error, data, known) from None
 
 
 def _is_version_0(data: bytes) -> bool:
@@ -298,11 +319,18 @@ def _is_version_0(data: bytes) -> bool:
 def _version_of(data: bytes) -> Any:
     try:
         return _VERSION.decode(data).v
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _REFUSALS:
         return None
 
 
-def _refusal(error: msgspec.ValidationError, data: bytes, known: tuple[int, ...] = (0, 1)) -> BadRecordError:
+def _refusal(error: Exception, data: bytes, known: tuple[int, ...] = (0, 1)) -> BadRecordError:
+    try:
+        # whether it is JSON comes first: the parser stops at the first thing that is wrong, whichever that is
+        _JSON.decode(data)
+    except _REFUSALS as broken:
+        return BadRecordError(Reason.BAD_JSON, str(broken))
+    if not isinstance(error, msgspec.ValidationError):
+        return BadRecordError(Reason.BAD_JSON, str(error))
     version = _version_of(data)
     # by type: true and 1.0 equal 1, and are not the version 1
     if version is not None and (type(version) is not int or version not in known):
@@ -326,7 +354,8 @@ def _refusal(error: msgspec.ValidationError, data: bytes, known: tuple[int, ...]
         "ex_date": Reason.BAD_TIME,
         "timestamp": Reason.BAD_TIME,
     }.get(field, Reason.BAD_FIELD)
-    return BadRecordError(reason, text)
+    # the parser repeats an unknown word whole, and a payload does not belong into logs
+    return BadRecordError(reason, _LONG_WORD.sub(r"'\1…'", text))
 
 
 def _utc(value: dt.datetime, field: str) -> dt.datetime:

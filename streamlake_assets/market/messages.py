@@ -51,7 +51,10 @@ class DeadLetter(NamedTuple):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """Consecutive messages of one partition, decoded; ``next_offset`` is the first offset after them."""
+    """Consecutive messages of one partition, decoded; ``next_offset`` is the first offset after them.
+
+    ``stop`` says why no consumer may read past this slice, or is empty.
+    """
 
     stream: StreamIdentity
     partition: int
@@ -59,6 +62,7 @@ class Slice(msgspec.Struct, frozen=True):
     next_offset: int
     arrivals: Sequence[Arrival]
     dead: Sequence[DeadLetter]
+    stop: str = ""
 
 
 class Counts(msgspec.Struct):

@@ -18,6 +18,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from streamlake_assets.market.types import Bar, CorporateAction, Status
 
 DIGEST_BYTES = 16
+_PLAIN = 27
+"""Signs of a number that normalize() cannot round."""
 
 
 class Outcome(StrEnum):
@@ -118,8 +120,12 @@ def merge(stored: V | None, arrivals: Sequence[V]) -> Merged[V]:
 
 
 def _canonical(value: Decimal | None) -> str:
-    # 1.50 and 1.5 are the same statement; normalize() alone would write 100 as 1E+2, which is fine for a digest
-    return "" if value is None else str(value.normalize())
+    # 1.50 and 1.5 are the same statement; normalize() writes 100 as 1E+2, which is fine for a digest. Without a nought
+    # at its end and an exponent a number is its own normal form: most prices are
+    if value is None:
+        return ""
+    text = str(value)
+    return str(value.normalize()) if text[-1] == "0" or "E" in text or len(text) > _PLAIN else text
 
 
 def _digest(*parts: str) -> bytes:

@@ -1,39 +1,105 @@
 """The one way into the raw tables: slices of a topic, exactly once.
 
 Belongs here: the ingest transaction. Rows, revisions, dead letters, the batch record, touches and the offset are
-written together or not at all; the offset moves by compare-and-set, so a consumer that lost its partition
-writes nothing.
-Stays out: decoding (``market.contract``), order of versions (``market.versions``), reading (``bar_reader``).
+written together or not at all; the offset moves by compare-and-set, so a consumer that lost its partition writes
+nothing. Stays out: decoding (``market.contract``), what needs no database (``prepared``), versions
+(``versions_merge``), bad messages (``bad_messages``), reading (``bar_reader``).
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import IntegrityError as DuplicateOrForeignKey
 
-from streamlake_assets.errors import OffsetFencedError
-from streamlake_assets.market.messages import Arrival, Counts, Slice, StreamIdentity
-from streamlake_assets.market.types import Bar
-from streamlake_assets.market.versions import Outcome, merge
+from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
+from streamlake_assets.market.messages import Counts, DeadLetter, Slice, StreamIdentity
+from streamlake_assets.market.sessions import UTC
 from streamlake_assets.stores import literals, schema
-from streamlake_assets.stores.dimensions import UNSEEN_CLASS, Dimensions, ensure_stream
-from streamlake_assets.stores.fact_tables import ACTIONS, BARS, FactTable, Key, Row, table_of
+from streamlake_assets.stores.bad_messages import write_dead, write_stop
+from streamlake_assets.stores.dimensions import Dimensions, ensure_stream
+from streamlake_assets.stores.fact_tables import ACTIONS, BARS, KIND_NUMBER
 from streamlake_assets.stores.mysql import outages_as_try_later
+from streamlake_assets.stores.prepared import BarSeries, ReadySlice, prepare
+from streamlake_assets.stores.row_writers import Block, LoadWriter, RowWriter, StatementWriter
+from streamlake_assets.stores.versions_merge import Batch, Pending, Touch, VersionsMerge
 
-ROWS_PER_STATEMENT = 2_000
-"""About half a megabyte of text: beyond a few thousand rows a statement gains nothing, and packets are limited."""
+_DUPLICATE = 1062
+_MOST_TRIES = 3
+
+_COUNTS = ("messages", "new", "changed", "same", "older", "dead", "versions")
+_NEVER = dt.datetime(1, 1, 1, tzinfo=UTC)
+
+Series = tuple[int, int]
+"""Ids of an instrument and an interval."""
+
+
+def _nothing(_: object) -> None:
+    """Do nothing at a point of the transaction."""
+
+
+class Part:
+    """What a transaction writes of one partition: one batch record for slices that follow each other."""
+
+    __slots__ = ("batch_id", "counts", "slices", "stream_id", "versions")
+
+    def __init__(self, stream_id: int, first: ReadySlice) -> None:
+        self.stream_id = stream_id
+        self.slices = [first]
+        self.batch_id = 0
+        self.counts = Counts()
+        self.versions = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Stream id and partition."""
+        return self.stream_id, self.slices[0].partition
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        """First offset, and the first after the last."""
+        return self.slices[0].first_offset, self.slices[-1].next_offset
+
+    @property
+    def dead(self) -> list[DeadLetter]:
+        """All dead letters."""
+        return [letter for one in self.slices for letter in one.dead]
+
+
+Runs = list[tuple[Part, BarSeries]]
 
 
 class BarStore:
-    """``IngestStore`` on MySQL or MariaDB. One instance serves one consumer process; not thread-safe."""
+    """``IngestStore`` on MySQL or MariaDB. One instance serves one consumer process.
 
-    def __init__(self, engine: sa.Engine, consumer: str) -> None:
+    One thread calls ``ingest``; ``prepare`` and ``next_offsets`` may be called by another.
+
+    Args:
+        engine: of a user that may write.
+        consumer: who writes, for the batch records.
+        bulk: write by LOAD DATA through a staging table instead of typed literals; the engine must allow LOCAL INFILE.
+        at: called with the name of each point of the transaction that it reached: ``offsets``, ``rows``, ``committed``.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        consumer: str,
+        bulk: bool = False,
+        at: Callable[[str], None] = _nothing,
+    ) -> None:
         self._engine = engine
         self._consumer = consumer
+        self._writer: RowWriter = LoadWriter() if bulk else StatementWriter()
+        self._at = at
         self._ids = Dimensions()
         self._stream_ids: dict[StreamIdentity, int] = {}
+        self._ends: dict[Series, dt.datetime] = {}
+        """Latest bar of each series that was met: a later one is new."""
+        self._connection: sa.Connection | None = None
+        self._id_step = 1
 
     def next_offsets(self, stream: StreamIdentity) -> dict[int, int]:
         """Return the stored next offset of each partition that has one.
@@ -47,199 +113,250 @@ class BarStore:
             rows = connection.execute(
                 sa.select(table.c.partition_no, table.c.next_offset).where(table.c.stream_id == stream_id)
             )
-            offsets = {row.partition_no: row.next_offset for row in rows}
-        self._stream_ids[stream] = stream_id
-        return offsets
+            return {row.partition_no: row.next_offset for row in rows}
 
-    def ingest(self, slices: Sequence[Slice], within: Callable[[sa.Connection], None] | None = None) -> Counts:
-        """Store slices of different partitions and move their offsets, all in one transaction.
+    def stopped(self, stream: StreamIdentity) -> dict[int, str]:
+        """Return the partitions that nobody may read, with the reason.
+
+        Raises:
+            TryLaterError: the database is not available.
+        """
+        table, s = schema.stopped_partitions, schema.streams
+        query = (
+            sa.select(table.c.partition_no, table.c.reason)
+            .join(s, s.c.id == table.c.stream_id)
+            .where(s.c.cluster_id == stream.cluster_id, s.c.topic_id == stream.topic_id)
+        )
+        with outages_as_try_later("reading stopped partitions"), self._engine.connect() as connection:
+            return {row.partition_no: row.reason for row in connection.execute(query)}
+
+    def prepare(self, part: Slice) -> ReadySlice:
+        """Make a slice ready to be written: the part of the work that needs no database."""
+        return prepare(part)
+
+    def ingest(
+        self, slices: Sequence[Slice | ReadySlice], within: Callable[[sa.Connection], None] = _nothing
+    ) -> Counts:
+        """Store slices and move their offsets, all in one transaction.
 
         Args:
-            slices: at most one of each partition.
-            within: called at the end, in the same transaction; what it raises rolls everything back.
+            slices: of any partitions; those of one partition follow each other.
+            within: called before the commit, for what must be true together with the slices.
 
         Raises:
             OffsetFencedError: another consumer moved one of the offsets; nothing was stored.
             TryLaterError: the database is not available; after a lost COMMIT only ``next_offsets`` tells.
         """
+        ready = [part if isinstance(part, ReadySlice) else prepare(part) for part in slices]
+        for attempt in range(_MOST_TRIES):
+            try:
+                return self._ingest(ready, within, trusting=attempt == 0)
+            except DuplicateOrForeignKey as error:
+                if _code(error) != _DUPLICATE:
+                    raise
+                # somebody else stored a bar that was new by what this store remembers: look everything up
+        raise TryLaterError("storing a batch: another writer stores the same bars again and again")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            with suppress(DBAPIError):
+                self._connection.close()
+            self._connection = None
+
+    def _ingest(self, slices: Sequence[ReadySlice], within: Callable[[sa.Connection], None], trusting: bool) -> Counts:
         total = Counts()
+        with outages_as_try_later("storing a batch"), self._transaction() as connection:
+            parts = self._parts(connection, slices)
+            self._move_offsets(connection, parts)
+            self._at("offsets")
+            self._store(connection, parts, trusting)
+            self._at("rows")
+            within(connection)
+            connection.commit()
+        self._at("committed")
+        for part in parts:
+            total.add(part.counts)
+        return total
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        # one connection is kept: a pool would ask it for a sign of life before and roll it back after each batch
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._id_step = int(self._connection.exec_driver_sql("SELECT @@auto_increment_increment").scalar_one())
+        connection = self._connection
         try:
-            with outages_as_try_later("storing a batch"), self._engine.begin() as connection:
-                self._move_offsets(connection, slices)
-                counts = self._store(connection, slices)
-                if within is not None:
-                    within(connection)
+            yield connection
         except BaseException:
             # ids that were made in this transaction do not exist
             self._ids.forget()
             self._stream_ids.clear()
+            self._ends.clear()
+            try:
+                connection.rollback()
+            except DBAPIError:
+                self.close()
+            if connection.closed or connection.invalidated:
+                self.close()
             raise
-        for part in counts:
-            total.add(part)
-        return total
 
-    def _stream_id(self, connection: sa.Connection, stream: StreamIdentity) -> int:
-        if stream not in self._stream_ids:
-            self._stream_ids[stream] = ensure_stream(connection, stream)
-        return self._stream_ids[stream]
+    def _parts(self, connection: sa.Connection, slices: Sequence[ReadySlice]) -> list[Part]:
+        parts: dict[tuple[int, int], Part] = {}
+        for one in slices:
+            if one.stream not in self._stream_ids:
+                self._stream_ids[one.stream] = ensure_stream(connection, one.stream)
+            stream_id = self._stream_ids[one.stream]
+            known = parts.get((stream_id, one.partition))
+            if known is None:
+                parts[stream_id, one.partition] = Part(stream_id, one)
+            elif known.offsets[1] == one.first_offset:
+                known.slices.append(one)
+            else:
+                raise IntegrityError(
+                    f"{one.stream.topic}[{one.partition}]: a slice at offset {one.first_offset} does not follow "
+                    f"the one before it, which ends at {known.offsets[1]}"
+                )
+        return list(parts.values())
 
-    def _move_offsets(self, connection: sa.Connection, slices: Sequence[Slice]) -> None:
+    def _move_offsets(self, connection: sa.Connection, parts: Sequence[Part]) -> None:
         # first of all: the row lock makes a zombie wait here and then fail, before it has done any work
         table = schema.stream_offsets
-        for part in slices:
-            where = {"stream_id": self._stream_id(connection, part.stream), "partition_no": part.partition}
-            moved = connection.execute(
-                sa.update(table)
-                .where(*(table.c[name] == value for name, value in where.items()))
-                .where(table.c.next_offset == part.first_offset)
-                .values(next_offset=part.next_offset, updated_at=schema.NOW)
-            ).rowcount
-            if moved:
-                continue
-            try:
-                # a partition that was never stored; a row that exists means that somebody else moved it
-                with connection.begin_nested():
-                    connection.execute(sa.insert(table).values(**where, next_offset=part.next_offset))
-            except DuplicateOrForeignKey:
-                raise OffsetFencedError(
-                    f"{part.stream.topic}[{part.partition}]: the stored offset is not {part.first_offset}; "
-                    "another consumer has taken over"
-                ) from None
-
-    def _store(self, connection: sa.Connection, slices: Sequence[Slice]) -> list[Counts]:
-        arrivals = [(number, arrival) for number, part in enumerate(slices) for arrival in part.arrivals]
-        self._prepare_ids(connection, [arrival for _, arrival in arrivals])
-        counts = [Counts(dead=len(part.dead)) for part in slices]
-        plans = []
-        for facts in (BARS, ACTIONS):
-            rows = [facts.to_row(a, number, self._ids) for number, a in arrivals if table_of(a) is facts]
-            if rows:
-                plans.append(self._plan(connection, facts, rows, counts))
-        batch_ids = [self._write_batch(connection, part, counts[number]) for number, part in enumerate(slices)]
-        for facts, current, revisions in plans:
-            key_columns = set(facts.key)
-            replaced = [column for column in facts.columns if column not in key_columns]
-            _write(connection, facts.table.name, facts.columns, current, batch_ids, replaced)
-            _write(connection, facts.revisions.name, facts.columns, revisions, batch_ids, [])
-            self._write_touches(connection, facts, current, batch_ids)
-        for number, part in enumerate(slices):
-            self._write_dead(connection, part, batch_ids[number])
-        return counts
-
-    def _prepare_ids(self, connection: sa.Connection, arrivals: Sequence[Arrival]) -> None:
-        ids = self._ids
-        ids.load_intervals(connection)
-        ids.ensure_sources(connection, {arrival.fact.source for arrival in arrivals})
-        kinds = {a.fact.instrument: UNSEEN_CLASS.value for a in arrivals}
-        kinds.update({a.fact.instrument: a.fact.asset_class.value for a in arrivals if isinstance(a.fact, Bar)})
-        ids.ensure_instruments(connection, kinds)
-        ids.describe(connection, (a.fact for a in arrivals if isinstance(a.fact, Bar)))
-
-    def _plan(
-        self, connection: sa.Connection, facts: FactTable, rows: Sequence[Row], counts: Sequence[Counts]
-    ) -> tuple[FactTable, list[Row], list[Row]]:
-        by_key: dict[Key, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_key[row.key].append(row)
-        stored = self._stored(connection, facts, by_key)
-        current: list[Row] = []
-        revisions: list[Row] = []
-        # in key order: two writers that lock rows in one order cannot deadlock
-        for key in sorted(by_key):
-            merged = merge(stored.get(key), by_key[key])
-            for row, outcome in zip(by_key[key], merged.outcomes, strict=True):
-                _count(counts[row.slice_no], outcome)
-            if merged.current.batch_id is None:
-                current.append(merged.current)
-            revisions.extend(merged.revisions)
-        return facts, current, revisions
-
-    def _stored(self, connection: sa.Connection, facts: FactTable, keys: Iterable[Key]) -> dict[Key, Row]:
-        found = {}
-        for statement in literals.select_by_key(facts.table.name, facts.columns, facts.key, facts.in_list, keys):
-            records = connection.exec_driver_sql(statement).all()
-            self._ids.know_ranks(connection, {record.source_id for record in records})
-            for record in records:
-                row = facts.from_row(tuple(record), self._ids)
-                found[row.key] = row
-        return found
-
-    def _write_batch(self, connection: sa.Connection, part: Slice, counts: Counts) -> int:
-        result = connection.execute(
-            sa.insert(schema.ingest_batches).values(
-                stream_id=self._stream_id(connection, part.stream),
-                partition_no=part.partition,
-                first_offset=part.first_offset,
-                next_offset=part.next_offset,
-                messages=counts.messages,
-                new=counts.new,
-                changed=counts.changed,
-                same=counts.same,
-                older=counts.older,
-                dead=counts.dead,
-                versions=counts.new + counts.changed + counts.older,
-                consumer=self._consumer,
-            )
+        moves = [(*part.place, *part.offsets) for part in sorted(parts, key=lambda part: part.place)]
+        moved = connection.exec_driver_sql(literals.move_offsets(table.name, moves)).rowcount
+        if moved == len(moves):
+            return
+        query = sa.select(table.c.stream_id, table.c.partition_no).where(
+            table.c.stream_id.in_({part.stream_id for part in parts})
         )
-        return int(result.lastrowid)
+        there = {tuple(row) for row in connection.execute(query)}
+        unseen = [part for part in parts if part.place not in there]
+        if moved + len(unseen) == len(moves):
+            # partitions that were never stored; a row that exists by now means that somebody else moved it
+            rows = [
+                {"stream_id": part.place[0], "partition_no": part.place[1], "next_offset": part.offsets[1]}
+                for part in unseen
+            ]
+            try:
+                connection.execute(sa.insert(table), rows)
+            except DuplicateOrForeignKey:
+                moved = -1
+            else:
+                return
+        places = ", ".join(f"{p.slices[0].stream.topic}[{p.place[1]}]@{p.offsets[0]}" for p in parts)
+        raise OffsetFencedError(f"a stored offset is not where this batch begins ({places}): somebody has taken over")
 
-    def _write_touches(
-        self, connection: sa.Connection, facts: FactTable, current: Sequence[Row], batch_ids: Sequence[int]
-    ) -> None:
-        daily = self._ids.intervals["1d"]
-        # an action changes the adjusted returns from its ex-date on: it touches the daily bars of that month
-        touches = {
-            (batch_ids[row.slice_no], row.key[0], row.key[1] if facts is BARS else daily, row.session.replace(day=1))
-            for row in current
-        }
+    def _store(self, connection: sa.Connection, parts: Sequence[Part], trusting: bool) -> None:
+        self._prepare_ids(connection, [one for part in parts for one in part.slices])
+        self._write_batches(connection, parts)
+        new, rest = self._split(connection, parts, trusting)
+        touches = self._insert_new(connection, new)
+        merge = VersionsMerge(connection, self._ids, self._writer)
+        touches |= merge.write(BARS, self._pending_bars(rest))
+        touches |= merge.write(ACTIONS, self._pending_actions(parts))
+        for batch in merge.batches:
+            _correct_batch(connection, batch)
         if touches:
             columns = [column.name for column in schema.ingest_touches.columns]
-            connection.exec_driver_sql(literals.upsert("ingest_touches", columns, sorted(touches), []))
+            text = literals.rows(sorted(touches))
+            connection.exec_driver_sql(literals.insert(schema.ingest_touches.name, columns, text))
+        for part in parts:
+            write_dead(connection, part.place, part.batch_id, part.dead)
+            if part.slices[-1].stop:
+                write_stop(connection, part.place, part.slices[-1])
 
-    def _write_dead(self, connection: sa.Connection, part: Slice, batch_id: int) -> None:
-        if not part.dead:
+    def _prepare_ids(self, connection: sa.Connection, slices: Sequence[ReadySlice]) -> None:
+        ids = self._ids
+        ids.load_intervals(connection)
+        ids.ensure_sources(connection, {source for one in slices for source in one.sources})
+        for one in slices:
+            ids.ensure_instruments(connection, one.classes)
+            ids.describe(connection, one.described, one.plain_classes)
+
+    def _split(self, connection: sa.Connection, parts: Sequence[Part], trusting: bool) -> tuple[Runs, Runs]:
+        """Tell runs of bars that are new for certain from those that must be looked up."""
+        runs = [(part, run) for part in parts for one in part.slices for run in one.series]
+        if not trusting:
+            return [], runs
+        self._load_ends(connection, {self._series(run) for _, run in runs})
+        new: Runs = []
+        rest: Runs = []
+        for part, run in runs:
+            series = self._series(run)
+            end = self._ends[series]
+            (new if run.rising and run.first > end else rest).append((part, run))
+            self._ends[series] = max(end, run.last)
+        return new, rest
+
+    def _load_ends(self, connection: sa.Connection, wanted: set[Series]) -> None:
+        missing = wanted - self._ends.keys()
+        if not missing:
             return
-        stream_id = self._stream_id(connection, part.stream)
-        statement = mysql.insert(schema.dead_letters)
-        connection.execute(
-            statement,
-            [
-                {
-                    "stream_id": stream_id,
-                    "partition_no": part.partition,
-                    "kafka_offset": letter.offset,
-                    "reason": letter.reason,
-                    "detail": letter.detail[:512],
-                    "message_key": None if letter.key is None else letter.key[:512],
-                    "payload": letter.payload,
-                    "broker_time": letter.broker_time.replace(tzinfo=None),
-                    "batch_id": batch_id,
-                }
-                for letter in part.dead
-            ],
+        b = schema.bars
+        query = (
+            sa.select(b.c.instrument_id, b.c.interval_id, sa.func.max(b.c.bar_time))
+            .where(b.c.instrument_id.in_(sorted({instrument for instrument, _ in missing})))
+            .group_by(b.c.instrument_id, b.c.interval_id)
         )
+        found = {(row[0], row[1]): row[2].replace(tzinfo=UTC) for row in connection.execute(query)}
+        self._ends.update({series: found.get(series, _NEVER) for series in missing})
+
+    def _insert_new(self, connection: sa.Connection, runs: Runs) -> set[Touch]:
+        blocks: list[Block] = []
+        touches = set()
+        for part, run in runs:
+            series = self._series(run)
+            blocks.append(((*series, self._ids.sources[run.source].id, part.batch_id), run.tails))
+            part.counts.new += len(run.tails)
+            part.versions += len(run.tails)
+            touches |= {(part.batch_id, *series, month) for month in run.months}
+        # in the order of the primary key: pages are filled one after the other, and two writers lock in one order
+        blocks.sort(key=lambda block: block[0])
+        self._writer.insert(connection, BARS.table.name, BARS.written, blocks)
+        return touches
+
+    def _pending_bars(self, runs: Runs) -> Iterator[Pending]:
+        for part, run in runs:
+            series = self._series(run)
+            for bar, row in zip(run.bars, run.rows(), strict=True):
+                source = self._ids.sources[bar.source]
+                key, ids = (*series, bar.bar_time), (*series, source.id, part.batch_id)
+                yield Pending(key, row.version(source.rank), ids, row.tail, part, (*series, row.month))
+
+    def _pending_actions(self, parts: Sequence[Part]) -> Iterator[Pending]:
+        # an action changes the adjusted returns from its ex-date on: it touches the daily bars of that month
+        daily = self._ids.intervals["1d"]
+        for part in parts:
+            for action, row in (pair for one in part.slices for pair in one.actions):
+                instrument, source = self._ids.instruments[action.instrument], self._ids.sources[action.source]
+                key = (instrument, action.ex_date, KIND_NUMBER[action.kind.value])
+                ids = (instrument, source.id, part.batch_id)
+                yield Pending(key, row.version(source.rank), ids, row.tail, part, (instrument, daily, row.month))
+
+    def _series(self, run: BarSeries) -> Series:
+        return self._ids.instruments[run.instrument], self._ids.intervals[run.interval]
+
+    def _write_batches(self, connection: sa.Connection, parts: Sequence[Part]) -> None:
+        """Write the batch records as if every fact were new; ``_correct_batch`` mends those where one was not."""
+        columns = ("stream_id", "partition_no", "first_offset", "next_offset", *_COUNTS)
+        rows = []
+        for part in parts:
+            dead = part.counts.dead = len(part.dead)
+            messages = sum(one.messages for one in part.slices)
+            facts = messages - dead
+            rows.append((*part.place, *part.offsets, messages, facts, 0, 0, 0, dead, facts))
+        statement = literals.insert_with_text(schema.ingest_batches.name, columns, rows, "consumer")
+        first = int(connection.exec_driver_sql(statement, (self._consumer,) * len(rows)).lastrowid)
+        for number, part in enumerate(parts):
+            # the ids of one statement follow each other, in steps of a server variable
+            part.batch_id = first + number * self._id_step
 
 
-def _write(
-    connection: sa.Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Sequence[Row],
-    batch_ids: Sequence[int],
-    update: Sequence[str],
-) -> None:
-    for chunk in _chunks(rows):
-        values = [
-            (*row.values, batch_ids[row.slice_no] if row.batch_id is None else row.batch_id, row.offset)
-            for row in chunk
-        ]
-        connection.exec_driver_sql(literals.upsert(table, columns, values, update))
+def _correct_batch(connection: sa.Connection, batch: Batch) -> None:
+    counts, table = batch.counts, schema.ingest_batches
+    outcomes = {name: getattr(counts, name) for name in counts.__struct_fields__}
+    connection.execute(sa.update(table).where(table.c.id == batch.batch_id).values(**outcomes, versions=batch.versions))
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    for start in range(0, len(rows), ROWS_PER_STATEMENT):
-        yield rows[start : start + ROWS_PER_STATEMENT]
-
-
-def _count(counts: Counts, outcome: Outcome) -> None:
-    setattr(counts, outcome.value, getattr(counts, outcome.value) + 1)
+def _code(error: DBAPIError) -> object:
+    return error.orig.args[0] if error.orig is not None and error.orig.args else None

@@ -5,7 +5,7 @@ what a transaction makes is handed to the cache only after its commit, so that a
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -93,7 +93,7 @@ class Dimensions:
         self.sources = {row.name: SourceRow(row.id, row.source_rank) for row in found}
         self._ranks = {row.id: row.rank for row in self.sources.values()}
 
-    def ensure_instruments(self, connection: sa.Connection, wanted: dict[Instrument, str]) -> None:
+    def ensure_instruments(self, connection: sa.Connection, wanted: Mapping[Instrument, str]) -> None:
         """Make sure every instrument has an id; ``wanted`` maps it to its asset class, used for new ones."""
         missing = wanted.keys() - self.instruments.keys()
         if missing:
@@ -107,22 +107,19 @@ class Dimensions:
             _insert_missing(connection, schema.instruments, records)
             self._load_instruments(connection, new)
 
-    def describe(self, connection: sa.Connection, bars: Iterable[Bar]) -> None:
-        """Store the newest description of each instrument that its bars carry.
+    def describe(
+        self, connection: sa.Connection, described: Mapping[Instrument, Description], classes: Mapping[Instrument, str]
+    ) -> None:
+        """Store the newest description of each instrument.
 
         An instrument that no bar has described has the first of its bars' classes by name: any order of arrival ends
         in the same row.
+
+        Args:
+            connection: in a transaction.
+            described: the greatest description of each instrument that a bar describes.
+            classes: the first class by name of each instrument's bars that describe nothing.
         """
-        described: dict[Instrument, Description] = {}
-        classes: dict[Instrument, str] = {}
-        for bar in bars:
-            instrument = bar.instrument
-            if not (bar.name or bar.sector or bar.currency):
-                classes[instrument] = min(bar.asset_class.value, classes.get(instrument, bar.asset_class.value))
-                continue
-            said = Description.of(bar)
-            if instrument not in described or said > described[instrument]:
-                described[instrument] = said
         for instrument, said in sorted(described.items()):
             if said > self._described[instrument]:
                 self._write_description(connection, instrument, said)

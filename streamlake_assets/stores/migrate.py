@@ -71,10 +71,13 @@ def grant_rights(engine: sa.Engine) -> None:
         database = connection.execute(sa.text("SELECT DATABASE()")).scalar_one()
         tables = [table.name for table in metadata.sorted_tables]
         views = [name for name in sa.inspect(connection).get_view_names() if name.startswith(VIEW_PREFIX)]
-        for role, name, rights in rights_table(tables, views):
+        grants = [(role, f"`{name}`", rights) for role, name, rights in rights_table(tables, views)]
+        # a bulk load stages its rows in a table of its own connection
+        grants.append((DatabaseRole.WRITER, "*", ("CREATE TEMPORARY TABLES",)))
+        for role, on, rights in grants:
             for host in LOCAL_HOSTS:
                 to = f"'{_user(role)}'@'{host}'"
-                connection.execute(sa.text(f"GRANT {', '.join(rights)} ON `{database}`.`{name}` TO {to}"))
+                connection.execute(sa.text(f"GRANT {', '.join(rights)} ON `{database}`.{on} TO {to}"))
         connection.commit()
 
 

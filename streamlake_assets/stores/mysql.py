@@ -32,10 +32,16 @@ MIGRATE_TIMEOUT_S = 300
 """The same for the migrating user: a change of a large table takes minutes."""
 
 
-def make_engine(settings: Settings, role: DatabaseRole, pool_size: int = 2) -> sa.Engine:
+def make_engine(settings: Settings, role: DatabaseRole, pool_size: int = 2, local_infile: bool = False) -> sa.Engine:
     """Return an engine for one database user; connects when first used.
 
     Sessions are UTC, strict and READ COMMITTED: an upsert then takes no gap locks that could deadlock two writers.
+
+    Args:
+        settings: where the server is.
+        role: which user.
+        pool_size: connections kept.
+        local_infile: whether the server may ask this process for a file: only a bulk load needs it.
 
     Raises:
         SettingError: the URL cannot be parsed or names another kind of database.
@@ -56,7 +62,12 @@ def make_engine(settings: Settings, role: DatabaseRole, pool_size: int = 2) -> s
             pool_pre_ping=True,
             pool_recycle=1800,
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5, "read_timeout": silence_s, "write_timeout": silence_s},
+            connect_args={
+                "connect_timeout": 5,
+                "read_timeout": silence_s,
+                "write_timeout": silence_s,
+                "local_infile": local_infile,
+            },
         )
     except (sa.exc.NoSuchModuleError, ImportError):
         raise SettingError(

@@ -40,11 +40,16 @@ def heartbeats(engine: sa.Engine) -> dict[str, tuple[dt.datetime, dict[str, Any]
 
 def raise_alert(engine: sa.Engine, dedupe_key: str, severity: str, subject: str, body: str) -> None:
     """Put an alert into the outbox; the same ``dedupe_key`` twice is one alert."""
-    statement = mysql.insert(schema.alert_outbox).values(
-        dedupe_key=dedupe_key, state="raised", severity=severity, subject=subject, body=body
-    )
     with outages_as_try_later("raising an alert"), engine.begin() as connection:
-        connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
+        put_alert(connection, dedupe_key, severity, subject, body)
+
+
+def put_alert(connection: sa.Connection, dedupe_key: str, severity: str, subject: str, body: str) -> None:
+    """Put an alert into the outbox within the caller's transaction; the same ``dedupe_key`` twice is one alert."""
+    statement = mysql.insert(schema.alert_outbox).values(
+        dedupe_key=dedupe_key[:190], state="raised", severity=severity, subject=subject[:255], body=body
+    )
+    connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
 
 
 _TURN_PART_S = ANSWER_TIMEOUT_S // 2

@@ -6,9 +6,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from streamlake_assets.stores.literals import literal, rows, select_by_key, upsert
-from streamlake_assets_tests.bars import NOW
+from streamlake_assets.market.types import Bar, Status
+from streamlake_assets.stores.literals import (
+    bar_tail,
+    insert,
+    lines,
+    literal,
+    prefixed,
+    replace_by_key,
+    rows,
+    select_by_key,
+)
+from streamlake_assets_tests.bars import NOW, bar, valid_bars
 
 
 class Sneaky(int):
@@ -86,13 +97,42 @@ def test_no_value_can_leave_its_place(table: list[list[Any]]) -> None:
     assert sum(part.count(",") for part in quoted[::2]) == sum(len(row) for row in table) - 1
 
 
-def test_an_upsert_is_one_statement_and_replaces_what_it_is_told_to() -> None:
-    made = upsert("bars", ["a", "b"], [(1, None), (2, True)], ["b"])
-    assert made == "INSERT INTO `bars` (`a`,`b`) VALUES (1,NULL),(2,1) ON DUPLICATE KEY UPDATE `b`=VALUES(`b`)"
+def test_rows_of_the_same_ids_share_them_and_replace_all_but_the_key() -> None:
+    text = prefixed((1, 2), ["3,NULL", "4,1"])
+    assert text == "(1,2,3,NULL),(1,2,4,1)"
+    assert insert("bars", ["a", "b"], text) == f"INSERT INTO `bars` (`a`,`b`) VALUES {text}"
+    made = replace_by_key("bars", ["a", "b"], ["a"], text)
+    assert made == f"INSERT INTO `bars` (`a`,`b`) VALUES {text} ON DUPLICATE KEY UPDATE `b`=VALUES(`b`)"
 
 
-def test_an_upsert_with_nothing_to_replace_leaves_the_row_alone() -> None:
-    assert upsert("bars", ["a", "b"], [(1, 2)], []).endswith("ON DUPLICATE KEY UPDATE `a`=`a`")
+@pytest.mark.parametrize("ids", [("1",), (1.5,), (Sneaky(1),)])
+def test_ids_are_integers_and_nothing_else(ids: Any) -> None:
+    with pytest.raises(TypeError, match="never written"):
+        prefixed(ids, ["1"])
+    with pytest.raises(TypeError, match="never written"):
+        lines(ids, ["1"])
+
+
+@given(valid_bars())
+def test_a_bars_tail_is_each_of_its_values_as_the_general_way_writes_it(made: Bar) -> None:
+    session, digest = made.bar_time.date(), b"\x00" * 16
+    status = 2 if made.status is Status.SETTLED else 1
+    values = (
+        *(made.bar_time, session, made.open, made.high, made.low, made.close, made.volume, made.vwap, made.trades),
+        *(status, made.synthetic, made.as_of, made.event_time, NOW, digest, 7),
+    )
+    assert bar_tail(made, session, literal(NOW), digest, 7) == ",".join(map(literal, values))
+
+
+@pytest.mark.parametrize("change", [{"volume": Decimal("NaN")}, {"open": Decimal("Infinity")}])
+def test_a_bars_tail_refuses_what_is_not_finite(change: dict[str, Decimal]) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        bar_tail(replace(bar(), **change), NOW.date(), literal(NOW), b"", 0)
+
+
+def test_a_bars_tail_refuses_a_count_that_prints_itself() -> None:
+    with pytest.raises(TypeError, match="never written"):
+        bar_tail(replace(bar(), trades=Sneaky(1)), NOW.date(), literal(NOW), b"", 0)
 
 
 def test_keys_are_looked_up_by_the_listed_column_at_most_a_thousand_at_a_time() -> None:

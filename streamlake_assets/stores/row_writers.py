@@ -1,0 +1,104 @@
+"""How rows go into a table: as typed literals in multi-row statements, or by LOAD DATA through a staging table.
+
+Belongs here: the two ways, with one meaning: a row that exists is an error, unless it is to be replaced. Stays out:
+which rows (``bar_store``, ``versions_merge``) and their text (``literals``). A block is ids and the tails that follow
+them, as ``fact_tables`` orders the columns.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
+
+import sqlalchemy as sa
+
+from streamlake_assets.errors import IntegrityError
+from streamlake_assets.stores import literals
+
+ROWS_PER_STATEMENT: Final = 2_000
+"""About half a megabyte of text: beyond a few thousand rows a statement gains nothing, and packets are limited."""
+
+Block = tuple[tuple[int, ...], Sequence[str]]
+
+
+class RowWriter(Protocol):
+    """A way to put rows into a table, within the caller's transaction."""
+
+    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
+        """Insert rows.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: a row with the same key is there.
+        """
+
+    def replace(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+    ) -> None:
+        """Put rows in the place of those with the same key."""
+
+
+class StatementWriter:
+    """``RowWriter`` by typed literals."""
+
+    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
+        """Insert rows by as few statements as their size allows."""
+        for text in _texts(blocks):
+            connection.exec_driver_sql(literals.insert(table, columns, text))
+
+    def replace(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+    ) -> None:
+        """Replace rows by as few statements as their size allows."""
+        for text in _texts(blocks):
+            connection.exec_driver_sql(literals.replace_by_key(table, columns, key, text))
+
+
+class LoadWriter:
+    """``RowWriter`` by LOAD DATA LOCAL into a staging table, then INSERT … SELECT.
+
+    The engine must allow LOCAL INFILE (``make_engine(local_infile=True)``), and so must the server. The rows are never
+    on a disk: the file is one of this process's memory.
+    """
+
+    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
+        """Insert rows through the staging table."""
+        self._through_staging(connection, table, columns, (), blocks)
+
+    def replace(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+    ) -> None:
+        """Replace rows through the staging table."""
+        self._through_staging(connection, table, columns, key, blocks)
+
+    def _through_staging(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+    ) -> None:
+        rows = sum(len(tails) for _, tails in blocks)
+        if not rows:
+            return
+        staging = f"staging_{table}"
+        with os.fdopen(os.memfd_create("streamlake-rows"), "wb") as file:
+            for ids, tails in blocks:
+                file.write(literals.lines(ids, tails).encode())
+            file.flush()
+            for statement in literals.staging(table, staging):
+                connection.exec_driver_sql(statement)
+            loaded = connection.exec_driver_sql(literals.load(staging, columns, file.fileno())).rowcount
+        # under LOCAL the server skips what it cannot take with a warning, and says so only in this number
+        if loaded != rows:
+            raise IntegrityError(f"LOAD DATA took {loaded} of {rows} rows for {table}")
+        connection.exec_driver_sql(literals.from_staging(staging, table, columns, key))
+
+
+def _texts(blocks: Sequence[Block]) -> Iterator[str]:
+    texts: list[str] = []
+    size = 0
+    for ids, tails in blocks:
+        for start in range(0, len(tails), ROWS_PER_STATEMENT):
+            some = tails[start : start + ROWS_PER_STATEMENT]
+            if texts and size + len(some) > ROWS_PER_STATEMENT:
+                yield ",".join(texts)
+                texts, size = [], 0
+            texts.append(literals.prefixed(ids, some))
+            size += len(some)
+    if texts:
+        yield ",".join(texts)
