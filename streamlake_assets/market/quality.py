@@ -89,6 +89,88 @@ def dead_letter_rate(messages: int, dead: int) -> Verdict:
     )
 
 
+class Imbalance(msgspec.Struct, frozen=True):
+    """A range of offsets of one partition that the tables do not account for, and what is wrong with it."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}] offsets {self.first_offset}..{self.next_offset - 1}: {self.what}"
+
+
+class PartitionCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the messages of one partition, by its batch records, its stored offset and its topic.
+
+    ``first_offset``, ``batches_end`` and ``offsets`` are first, end and sum of the ranges of its batches; ``low`` and
+    ``high`` are the topic's first offset held and next to be written, None where the topic was not asked or is gone.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    batches_end: int
+    stored_offset: int
+    offsets: int = 0
+    messages: int = 0
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    older: int = 0
+    dead: int = 0
+    versions: int = 0
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def no_messages(self) -> int:
+        """Stored offsets that were no message a reader sees: control records, messages of aborted transactions."""
+        return self.offsets - self.messages
+
+    @property
+    def waiting(self) -> int | None:
+        """Offsets on the topic that are not stored yet."""
+        return None if self.high is None else max(0, self.high - self.stored_offset)
+
+
+def partition_imbalances(count: PartitionCount) -> list[Imbalance]:
+    """Judge the sums of one partition: its batches reach the stored offset, and both lie on the topic."""
+    found = []
+
+    def wrong(first: int, end: int, what: str) -> None:
+        found.append(Imbalance(count.topic, count.partition, first, end, what))
+
+    if count.batches_end < count.stored_offset:
+        wrong(count.batches_end, count.stored_offset, "no batch record; the stored offset lies behind them")
+    elif count.batches_end > count.stored_offset:
+        wrong(count.stored_offset, count.batches_end, "batch records beyond the stored offset")
+    if count.messages != count.new + count.changed + count.same + count.older + count.dead:
+        wrong(count.first_offset, count.batches_end, "messages are not new + changed + same + older + dead")
+    if count.low is not None and count.first_offset > count.low:
+        wrong(count.low, count.first_offset, "on the topic, before the first batch record")
+    if count.high is not None and count.stored_offset > count.high:
+        wrong(count.high, count.stored_offset, "stored, beyond the end of the topic")
+    return found
+
+
+def ledger_balances(counts: Sequence[PartitionCount], imbalances: Sequence[Imbalance]) -> Verdict:
+    """Judge that every message of the topics is in the tables exactly once, as one of five outcomes."""
+    messages = sum(count.messages for count in counts)
+    facts = {
+        "messages": messages,
+        "waiting": sum(count.waiting or 0 for count in counts),
+        "imbalances": len(imbalances),
+        "limit": 0,
+        "first": [str(one) for one in imbalances[:20]],
+    }
+    if not imbalances:
+        return Verdict(True, f"{messages} messages of {len(counts)} partitions are accounted for", facts)
+    return Verdict(False, f"{len(imbalances)} ranges do not balance; first {imbalances[0]}", facts)
+
+
 def keeps_up(lag: int) -> Verdict:
     """Judge that the consumer is not far behind the topics."""
     return Verdict(

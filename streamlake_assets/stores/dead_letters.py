@@ -259,7 +259,8 @@ def _replay_chunk(engine: sa.Engine, store: BarStore, ids: Sequence[int], by: st
         try:
             fact = _decoder(row.topic)(row.payload, row.message_key, broker_time)
         except BadRecordError as error:
-            refused.append(StillBad(row.id, row.topic, row.partition_no, row.kafka_offset, error.reason, error.detail))
+            place = (row.topic, row.partition_no, row.kafka_offset)
+            refused.append(StillBad(row.id, *place, str(error.reason), error.detail))
         else:
             arrivals.append(Arrival(first + len(taken), broker_time, fact))
             taken.append(row.id)

@@ -109,10 +109,18 @@ def test_any_other_value_is_another_digest_of_that_table_alone(database: Databas
         "status": sa.case((sa.column("status") == "settled", "provisional"), else_="settled"),
         "synthetic": sa.not_(sa.column("synthetic")),
     }  # fmt: skip
-    for name, table in TABLES.items():
-        for column in table.columns:
-            if column.name in VOLATILE[name]:
-                continue
+    with database.admin.connect() as connection:
+        connection.exec_driver_sql("SET SESSION foreign_key_checks=0")
+        if connection.dialect.is_mariadb:
+            connection.exec_driver_sql("SET SESSION check_constraint_checks=0")
+        connection.commit()
+        for table, column in [
+            (covered, column)
+            for name, covered in TABLES.items()
+            for column in covered.columns
+            # revisions have the columns of the versions in force
+            if column.name not in VOLATILE[name] and ("revisions" not in name or column.name == "known_from")
+        ]:
             if column.name in different:
                 value: Any = different[column.name]
             elif isinstance(column.type, sa.String | sa.types._Binary):
@@ -121,23 +129,20 @@ def test_any_other_value_is_another_digest_of_that_table_alone(database: Databas
                 value = sa.func.date_add(sa.func.coalesce(column, "2000-01-01"), sa.text("INTERVAL 900 DAY"))
             else:
                 value = sa.func.coalesce(column, 0) + 1
-            with database.admin.connect() as connection:
-                connection.exec_driver_sql("SET SESSION foreign_key_checks=0")
-                off = "SET SESSION check_constraint_checks=0"
-                if connection.dialect.is_mariadb:
-                    connection.exec_driver_sql(off)
-                last = connection.execute(sa.select(table).order_by(*table.primary_key.columns).limit(1)).one()
-                key = [c == last._mapping[c.name] for c in table.primary_key.columns]
-                try:
-                    connection.execute(sa.update(table).where(*key).values({column.name: value}))
-                except sa.exc.OperationalError:
-                    # MySQL's constraints cannot be switched off: a price that breaks its order changes with the others
-                    connection.execute(sa.update(table).where(*key).values(open=9999, high=9999, low=9999, close=9999))
-                found = table_digests(connection)
-                connection.invalidate()  # what was changed is rolled back, and the session's settings are gone
-            assert {n for n in wanted if found[n] != wanted[n]} >= {name}, f"{name}.{column.name}"
-            if name not in ("exchanges", "data_sources", "instruments", "sectors"):
-                assert {n for n in wanted if found[n] != wanted[n]} == {name}, f"{name}.{column.name}"
+            row = connection.execute(sa.select(table).order_by(*table.primary_key.columns).limit(1)).one()
+            here = [c == row._mapping[c.name] for c in table.primary_key.columns]
+            try:
+                connection.execute(sa.update(table).where(*here).values({column.name: value}))
+            except sa.exc.OperationalError:
+                # MySQL's constraints cannot be switched off: a price that breaks its order changes with the others
+                connection.execute(sa.update(table).where(*here).values(open=9999, high=9999, low=9999, close=9999))
+            found = table_digests(connection)
+            connection.rollback()
+            changed = {n for n in wanted if found[n] != wanted[n]}
+            # names stand in other tables' rows too
+            is_name = table.name in ("exchanges", "data_sources", "instruments", "sectors")
+            assert changed >= {table.name} if is_name else changed == {table.name}, str(column)
+        connection.invalidate()
     assert read(database) == wanted
 
 
