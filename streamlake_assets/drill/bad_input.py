@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from streamlake_assets.drill.cases import fault
-from streamlake_assets.drill.checker import KEY_BYTES, Outcome
+from streamlake_assets.drill.checker import KEY_BYTES, DrillError, Outcome
+from streamlake_assets.drill.consumer_child import ConsumerChild
 from streamlake_assets.drill.family import Hostile
 from streamlake_assets.drill.hostile import hostile
 from streamlake_assets.drill.hostile_fields import BAD_SYMBOLS
@@ -22,7 +23,7 @@ from streamlake_assets.drill.injections import INJECTIONS
 from streamlake_assets.drill.kills import LIMITS_LIFTED
 from streamlake_assets.drill.layouts import instrument_names, layout, reasons, row_counts
 from streamlake_assets.drill.manifest import bad_sending, numbered_bar, numbered_bars, sending
-from streamlake_assets.drill.plant import Plant
+from streamlake_assets.drill.plant import STORED_S, Plant
 from streamlake_assets.market.contract import encode_bar
 from streamlake_assets.market.types import Bar
 from streamlake_assets.stores import schema
@@ -68,12 +69,10 @@ def _fuzzed(plant: Plant, found: Sequence[Hostile]) -> Outcome:
     order.shuffle(messages)
     consumer = plant.consumer()
     plant.send(messages)
-    seconds = plant.until_stored(600)
-    alive = consumer.running
+    seconds = until_stored_by(plant, consumer, 600)
     memory = consumer.rss_mib
     consumer.stop()
     outcome = plant.check()
-    outcome.require(alive, "the consumer ended")
     outcome.require(plant.count(schema.bars) == len(good), f"{plant.count(schema.bars)} bars for {len(good)} good ones")
     outcome.require(plant.count(schema.corporate_actions) == 0, "an action that nobody sent rightly is in its table")
     _require_reasons(plant, outcome, found)
@@ -112,9 +111,9 @@ def unicode(plant: Plant) -> Outcome:
     messages += [bad_sending(*_said(numbered_bar(0), {}, text.encode())) for text in BAD_SYMBOLS]
     messages += [sending(bar) for bar in bars]
     random.Random(17).shuffle(messages)  # noqa: S311
-    plant.consumer()
+    consumer = plant.consumer()
     plant.send(messages)
-    plant.until_stored()
+    until_stored_by(plant, consumer)
     outcome = plant.check()
     names = instrument_names(plant.admin)
     outcome.require(names.keys() == {bar.symbol for bar in bars}, f"{len(names)} instruments for {len(bars)} symbols")
@@ -139,9 +138,9 @@ def injections(plant: Plant) -> Outcome:
         messages.append(bad_sending(*_said(bad, {}, text.encode())))
         bars.append(replace(bad, symbol=f"Q{number}", name=text, sector=text))
     messages += [sending(bar) for bar in bars]
-    plant.consumer()
+    consumer = plant.consumer()
     plant.send(messages)
-    plant.until_stored()
+    until_stored_by(plant, consumer)
     outcome = plant.check()
     outcome.require(layout(plant.admin) == before, "the schema or a right is another")
     after = row_counts(plant.admin)
@@ -159,6 +158,19 @@ def _said(bar: Bar, changes: Mapping[str, object], key: bytes | None = None) -> 
     """Return key and value of a bar's message with fields that are others; the key follows the symbol."""
     fields = {**json.loads(encode_bar(bar, bar.event_time)), **changes}
     return str(fields["symbol"]).encode() if key is None else key, json.dumps(fields, ensure_ascii=False).encode()
+
+
+def until_stored_by(plant: Plant, consumer: ConsumerChild, timeout_s: float = STORED_S) -> float:
+    """Wait until one consumer has stored everything; return the seconds it took.
+
+    Raises:
+        DrillError: it ended instead, with the last lines of its log.
+    """
+    wanted = sum(plant.watermarks().values())
+    seconds = plant.until(lambda: not consumer.running or plant.stored() >= wanted, f"{wanted} messages", timeout_s)
+    if not consumer.running:
+        raise DrillError(f"the consumer ended by itself with {consumer.child.poll()}: {consumer.child.log_tail(5)}")
+    return seconds
 
 
 def _now() -> dt.datetime:

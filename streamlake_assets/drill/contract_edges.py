@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.drill import sender
+from streamlake_assets.drill.bad_input import until_stored_by
 from streamlake_assets.drill.cases import fault
 from streamlake_assets.drill.checker import Outcome
 from streamlake_assets.drill.kills import LIMITS_LIFTED
@@ -51,7 +52,7 @@ def evolved(plant: Plant) -> Outcome:
     messages += [_as_version_0(bar) for bar in flat]
     consumer = plant.consumer()
     plant.send(messages)
-    plant.until_stored()
+    until_stored_by(plant, consumer)
     first = plant.digests()["bars"]
     # the same bars as version 1 says them plainly
     plant.send([sending(bar) for bar in (*added, *flat)])
@@ -170,7 +171,7 @@ def oversize(plant: Plant) -> Outcome:
     padded = [_padded(bars[1], size) for size in (MAX_BYTES + 1, 500_000, 999_000, 1_048_400)]
     # incompressible, so that it is as large for the broker as it is for the consumer
     plant.send([bad_sending(b"S1", value) for value in padded], compression_type="none", message_max_bytes=1_048_588)
-    plant.until_stored()
+    until_stored_by(plant, consumer)
     begun = time.monotonic()
     plant.send([sending(bar) for bar in bars[50:]])
     sent = time.monotonic()
@@ -199,7 +200,7 @@ def unpacked(plant: Plant) -> Outcome:
     # not in the manifest: of what is larger than a column only a part can be kept
     sender.send(plant.settings.kafka, bombs, message_max_bytes=200_000_000, queue_buffering_max_kbytes=1_000_000)
     plant.send([sending(bar) for bar in bars[50:]])
-    plant.until_stored()
+    until_stored_by(plant, consumer)
     outcome = Outcome(sent=plant.manifest.sent)
     outcome.require(consumer.running, "the consumer ended")
     outcome.require(plant.count(schema.bars) == len(bars), f"{plant.count(schema.bars)} bars of {len(bars)}")
