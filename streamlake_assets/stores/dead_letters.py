@@ -1,7 +1,7 @@
-"""Messages that broke the contract, after they are stored: listed, shown, replayed, dropped; partitions let go again.
+"""Messages that broke the contract, after they are stored: listed, shown, replayed, dropped.
 
-Belongs here: what an operator does with dead letters. Stays out: storing them (``bar_store``, with the slice they came
-in), judging them (``market.contract``).
+Belongs here: what an operator does with dead letters. Stays out: storing them (``bad_messages``, with the slice they
+came in), judging them (``market.contract``), the partitions that too many of them stop (``stopped_partitions``).
 
 A letter stays for ever: it is one of the messages that the ledger counts. It is open until it is replayed or dropped,
 and both only mark it.
@@ -78,15 +78,6 @@ class Replayed(NamedTuple):
     still_bad: list[StillBad]
 
 
-class Resumed(NamedTuple):
-    """A partition that consumers read again, from where."""
-
-    topic: str
-    partition: int
-    next_offset: int
-    reason: str
-
-
 def letters(connection: sa.Connection, wanted: Wanted, limit: int | None = None) -> list[Letter]:
     """Return dead letters, the newest first."""
     d = schema.dead_letters
@@ -135,18 +126,15 @@ def replay(
     """
     store = BarStore(engine, f"replay:{by}"[:128])
     total, still_bad, done = Counts(), list[StillBad](), 0
-    for ids in _chunks(engine, wanted._replace(state="open")):
-        while True:
-            try:
-                counts, refused = _replay_chunk(engine, store, ids, by)
-            except OffsetFencedError:
-                # another replay, or a drop, was first: what it took is not open any more
-                continue
-            break
-        total.add(counts)
-        still_bad += refused
-        done += len(ids)
-        on_progress(done)
+    try:
+        for ids in _chunks(engine, wanted._replace(state="open")):
+            counts, refused = _replay_chunk(engine, store, ids, by)
+            total.add(counts)
+            still_bad += refused
+            done += len(ids)
+            on_progress(done)
+    finally:
+        store.close()
     return Replayed(total, still_bad)
 
 
@@ -166,48 +154,6 @@ def drop(engine: sa.Engine, wanted: Wanted, by: str) -> int:
                 .values(resolution="dropped", resolved_at=schema.NOW, resolved_by=by[:128])
             ).rowcount
     return dropped
-
-
-def stopped(connection: sa.Connection, topic: str | None = None, partition: int | None = None) -> list[sa.Row[Any]]:
-    """Return the partitions that no consumer reads: stream_id, topic, partition_no, next_offset, reason, stopped_at."""
-    p, s = schema.stopped_partitions, schema.streams
-    query = (
-        sa.select(p.c.stream_id, s.c.topic, p.c.partition_no, p.c.next_offset, p.c.reason, p.c.stopped_at)
-        .join(s, s.c.id == p.c.stream_id)
-        .order_by(s.c.topic, p.c.partition_no)
-    )
-    if topic is not None:
-        query = query.where(s.c.topic == topic)
-    if partition is not None:
-        query = query.where(p.c.partition_no == partition)
-    return list(connection.execute(query))
-
-
-def resume(engine: sa.Engine, by: str, topic: str | None = None, partition: int | None = None) -> list[Resumed]:
-    """Let consumers read stopped partitions again, and put the news into the outbox in the same transaction.
-
-    Raises:
-        TryLaterError: the database is not available.
-    """
-    p, a = schema.stopped_partitions, schema.alert_outbox
-    resumed = []
-    with outages_as_try_later("letting partitions go"), engine.begin() as connection:
-        for row in stopped(connection, topic, partition):
-            here = (p.c.stream_id == row.stream_id, p.c.partition_no == row.partition_no)
-            if not connection.execute(sa.delete(p).where(*here)).rowcount:
-                continue  # somebody else was first
-            place = f"{row.topic}[{row.partition_no}]"
-            connection.execute(
-                sa.insert(a).values(
-                    dedupe_key=f"resumed:{row.stream_id}:{row.partition_no}:{row.stopped_at.isoformat()}",
-                    state="recovered",
-                    severity="info",
-                    subject=f"{place} is read again",
-                    body=f"{by} let {place} go on from offset {row.next_offset}. It had stopped: {row.reason}",
-                )
-            )
-            resumed.append(Resumed(row.topic, row.partition_no, row.next_offset, row.reason))
-    return resumed
 
 
 def _select(columns: Sequence[Any], wanted: Wanted) -> sa.Select[Any]:
@@ -246,6 +192,15 @@ def _chunks(engine: sa.Engine, wanted: Wanted) -> Iterator[list[int]]:
 
 
 def _replay_chunk(engine: sa.Engine, store: BarStore, ids: Sequence[int], by: str) -> tuple[Counts, list[StillBad]]:
+    while True:
+        try:
+            return _replay_once(engine, store, ids, by)
+        except OffsetFencedError:
+            # another replay, or a drop, was first: what it took is not open any more
+            continue
+
+
+def _replay_once(engine: sa.Engine, store: BarStore, ids: Sequence[int], by: str) -> tuple[Counts, list[StillBad]]:
     d, s = schema.dead_letters, schema.streams
     first = store.next_offsets(REPLAYS).get(REPLAY_PARTITION, 0)
     columns = [d.c.id, s.c.topic, d.c.partition_no, d.c.kafka_offset, d.c.message_key, d.c.payload, d.c.broker_time]

@@ -44,10 +44,12 @@ def raise_alert(engine: sa.Engine, dedupe_key: str, severity: str, subject: str,
         put_alert(connection, dedupe_key, severity, subject, body)
 
 
-def put_alert(connection: sa.Connection, dedupe_key: str, severity: str, subject: str, body: str) -> None:
+def put_alert(
+    connection: sa.Connection, dedupe_key: str, severity: str, subject: str, body: str, state: str = "raised"
+) -> None:
     """Put an alert into the outbox within the caller's transaction; the same ``dedupe_key`` twice is one alert."""
     statement = mysql.insert(schema.alert_outbox).values(
-        dedupe_key=dedupe_key[:190], state="raised", severity=severity, subject=subject[:255], body=body
+        dedupe_key=dedupe_key[:190], state=state, severity=severity, subject=subject[:255], body=body
     )
     connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
 

@@ -17,6 +17,7 @@ from streamlake_assets.stores.bar_reader import snapshot
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.dead_letters import REPLAYS, Letter, Wanted
 from streamlake_assets.stores.digests import table_digests
+from streamlake_assets.stores.stopped_partitions import resume, stopped_partitions
 from streamlake_assets_tests.bars import ACTIONS_STREAM, BARS_STREAM, NOW, SESSION, action, arrivals, bar, wire
 from streamlake_assets_tests.tables import Database
 
@@ -288,11 +289,15 @@ def test_stopped_partitions_are_let_go_with_an_alert_row_each(database: Database
     stop(database, 0)
     stop(database, 1)
     stop(database, 1, ACTIONS_STREAM)
-    assert dead_letters.resume(database.writer, BY, topic=BARS_STREAM.topic, partition=7) == []
-    done = dead_letters.resume(database.writer, BY, topic=BARS_STREAM.topic, partition=1)
-    assert done == [(BARS_STREAM.topic, 1, 101, "50 in a row")]
-    assert dead_letters.resume(database.writer, BY, topic=BARS_STREAM.topic, partition=1) == []
-    assert {one.topic for one in dead_letters.resume(database.writer, BY)} == {BARS_STREAM.topic, ACTIONS_STREAM.topic}
+    assert resume(database.writer, BY, topic=BARS_STREAM.topic, partition=7) == []
+    done = resume(database.writer, BY, topic=BARS_STREAM.topic, partition=1)
+    assert [(one.topic, one.partition, one.next_offset, one.reason) for one in done] == [
+        (BARS_STREAM.topic, 1, 101, "50 in a row")
+    ]
+    assert resume(database.writer, BY, topic=BARS_STREAM.topic, partition=1) == []
+    with snapshot(database.writer) as connection:
+        assert len(stopped_partitions(connection)) == 2
+    assert {one.topic for one in resume(database.writer, BY)} == {BARS_STREAM.topic, ACTIONS_STREAM.topic}
     assert database.count(schema.stopped_partitions) == 0
     alerts = database.rows(schema.alert_outbox)
     assert {row.state for row in alerts} == {"recovered"}
@@ -303,13 +308,13 @@ def test_stopped_partitions_are_let_go_with_an_alert_row_each(database: Database
     assert all("50 in a row" in row.body and BY in row.body for row in alerts)
 
     stop(database, 1)
-    assert len(dead_letters.resume(database.writer, BY)) == 1
+    assert len(resume(database.writer, BY)) == 1
     assert database.count(schema.alert_outbox) == 4, "stopped and let go again is news again"
 
 
 def test_let_go_twice_at_the_same_time_is_told_once(database: Database) -> None:
     for partition in range(4):
         stop(database, partition)
-    done = at_the_same_time(*[lambda: dead_letters.resume(database.writer, BY)] * 2)
+    done = at_the_same_time(*[lambda: resume(database.writer, BY)] * 2)
     assert sorted(one.partition for part in done for one in part) == [0, 1, 2, 3]
     assert database.count(schema.alert_outbox) == 4
