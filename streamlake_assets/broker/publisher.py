@@ -29,6 +29,8 @@ class Publisher:
         self._producer = Producer({**client_config(bootstrap), **PRODUCER_CONFIG, **timeout})
         self._failure: KafkaError | None = None
         self.delivered = 0
+        self.refused = 0
+        """Messages that the client would not take, as too large ones."""
         self.places: dict[tuple[str, int], int] = {}
         """Next offset after the last delivered message, by topic and partition."""
 
@@ -37,6 +39,7 @@ class Publisher:
 
         Raises:
             TryLaterError: an earlier message could not be delivered.
+            StreamlakeError: this one can never be, as it is too large.
         """
         while True:
             self._raise_failure()
@@ -45,6 +48,9 @@ class Publisher:
             except BufferError:
                 self._producer.poll(0.1)
                 continue
+            except KafkaException as error:
+                self.refused += 1
+                raise StreamlakeError(f"a message was refused: {error.args[0].str()}") from error
             self._producer.poll(0)
             return
 
