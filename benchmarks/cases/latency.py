@@ -1,0 +1,150 @@
+"""From event to row under a steady stream: an open-loop producer at three rates, the consumer as it is.
+
+Timed by the consumer itself: ``streamlake_event_to_row_seconds`` is the time from a message's ``event_time`` (stamped
+when it is handed to the producer, linger 5 ms) to the return of the commit that holds its row, for every message. Two
+seconds at the same rate go before, so that neither start nor first batch counts. p50 and p99 are linear inside a
+bucket, the maximum is the upper edge of the last bucket that holds something. Checked: rows, volumes, digest.
+
+The topic grows by what is sent here, so this runs after the cases that need it as it was filled. ``busy_percent`` is
+the use of all processors meanwhile, ``late`` how late the producer was against its own plan.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import psutil
+import sqlalchemy as sa
+
+from benchmarks import checks
+from benchmarks.figures import Histogram, histogram
+from benchmarks.gates import RATES
+from benchmarks.made_bars import bars
+from benchmarks.rig import Rig
+from streamlake_assets.broker.topics import watermarks
+from streamlake_assets.commands.services import consumer, environment
+from streamlake_assets.errors import StreamlakeError
+from streamlake_assets.market.contract import BARS_TOPIC
+from streamlake_assets.servers.probes import http_ready
+from streamlake_assets.servers.process import ChildProcess
+from streamlake_assets.servers.waiting import wait_until
+from streamlake_assets.settings import LOOPBACK
+from streamlake_assets.stores import schema
+
+METRIC = "streamlake_event_to_row_seconds"
+WARM_S = 2.0
+PATIENCE_S = 120.0
+
+
+def measure(rig: Rig, seconds: float) -> list[dict[str, Any]]:
+    """Return one record for each rate, with the whole histogram.
+
+    Raises:
+        WrongRunError: the table does not hold what was sent.
+        StreamlakeError: the consumer does not keep up or has no such metric.
+    """
+    return [_at_rate(rig, rate, seconds) for rate in RATES]
+
+
+def _at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
+    rig.empty()
+    begin_at_end(rig)
+    spec = consumer(rig.settings)
+    child = rig.child("consumer", spec.argv, dict(spec.env))
+    child.start()
+    try:
+        if not wait_until(lambda: http_ready(spec.ready_url), PATIENCE_S):
+            raise StreamlakeError(f"the consumer is not ready: {child.log_tail()}")
+        rig.settle()
+        warm = _send(rig, rate, WARM_S, 0)["sent"]
+        _wait_stored(rig, warm, child)
+        before = read_histogram(_metrics(rig))
+        psutil.cpu_percent()
+        report = _send(rig, rate, seconds, warm)
+        busy = psutil.cpu_percent()
+        _wait_stored(rig, warm + report["sent"], child)
+        found = histogram(read_histogram(_metrics(rig)), before)
+    finally:
+        child.stop()
+    total = warm + report["sent"]
+    checks.require(f"latency at {rate}/s", checks.sums(rig.owner), checks.sums_of(bars(total)))
+    checks.require(f"latency at {rate}/s, observations", round(found.total), report["sent"])
+    batches = rig.scalar(sa.select(sa.func.count()).select_from(schema.ingest_batches))
+    result = {
+        "rate": rate,
+        "seconds": report["seconds"],
+        "sent": report["sent"],
+        "p50_ms": round(found.quantile(0.5) * 1000, 2),
+        "p99_ms": round(found.quantile(0.99) * 1000, 2),
+        "max_ms": round(found.greatest * 1000, 2),
+        "late_p99_ms": report["late_p99_ms"],
+        "late_max_ms": report["late_max_ms"],
+        "busy_percent": busy,
+        "batch_records": batches,
+        "histogram": _as_lists(found),
+    }
+    rig.say(
+        f"latency at {rate:,}/s: p50 {result['p50_ms']} ms, p99 {result['p99_ms']} ms, max below {result['max_ms']} ms "
+        f"(producer late by p99 {result['late_p99_ms']} ms; processors {busy:.0f} % busy)"
+    )
+    return result
+
+
+def _as_lists(found: Histogram) -> dict[str, list[float | str]]:
+    edges: list[float | str] = ["inf" if edge == float("inf") else edge for edge in found.edges]
+    return {"edges_s": edges, "counts": list(found.counts)}
+
+
+def begin_at_end(rig: Rig, waiting: int = 0) -> None:
+    """Store offsets so that only the last ``waiting`` messages of the topic are left to read."""
+    ends = {partition: high for partition, (_, high) in watermarks(rig.settings.kafka, BARS_TOPIC).items()}
+    share, stream_id = waiting // len(ends), rig.stream_id()
+    rows = [
+        {"stream_id": stream_id, "partition_no": partition, "next_offset": max(0, end - share)}
+        for partition, end in ends.items()
+    ]
+    with rig.owner.begin() as connection:
+        connection.execute(sa.insert(schema.stream_offsets), rows)
+
+
+def _send(rig: Rig, rate: int, seconds: float, skip: int) -> dict[str, Any]:
+    report = rig.folder / "paced.json"
+    report.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "benchmarks.peers.paced", str(rate), str(seconds), str(skip), str(report)]
+    child = rig.child("paced", argv, environment(rig.settings))
+    child.start()
+    try:
+        if not wait_until(lambda: report.exists() or not child.running, seconds + PATIENCE_S) or not report.exists():
+            raise StreamlakeError(f"the paced producer failed: {child.log_tail()}")
+    finally:
+        child.stop()
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+def _wait_stored(rig: Rig, rows: int, child: ChildProcess) -> None:
+    query = sa.select(sa.func.count()).select_from(schema.bars)
+    if not wait_until(lambda: not child.running or rig.scalar(query) >= rows, PATIENCE_S) or not child.running:
+        raise StreamlakeError(f"the consumer did not store {rows:,} rows: {child.log_tail()}")
+
+
+def _metrics(rig: Rig) -> str:
+    return httpx.get(f"http://{LOOPBACK}:{rig.settings.consumer_port}/metrics", timeout=10).text
+
+
+def read_histogram(page: str, metric: str = METRIC) -> Mapping[float, float]:
+    """Return upper bound -> cumulated count of one histogram of a metrics page.
+
+    Raises:
+        StreamlakeError: the page does not have it.
+    """
+    found = {}
+    for line in page.splitlines():
+        if line.startswith(f'{metric}_bucket{{le="'):
+            edge, _, count = line.partition('le="')[2].partition('"} ')
+            found[float(edge)] = float(count)
+    if not found:
+        raise StreamlakeError(f"the consumer has no metric {metric}")
+    return found

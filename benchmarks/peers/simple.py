@@ -1,0 +1,108 @@
+"""What the simple systems have in common: their settings, the topic from its beginning, ids, and the report at the end.
+
+Belongs here: what is not their point. Stays out: how each of them writes.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from streamlake_assets.broker.topics import client_config
+from streamlake_assets.market.contract import BARS_TOPIC
+from streamlake_assets.servers.home import write_atomic
+from streamlake_assets.settings import DatabaseRole, Settings, load_settings
+from streamlake_assets.stores import schema
+from streamlake_assets.stores.mysql import make_engine
+
+
+class Task(NamedTuple):
+    """What a simple system is given; ``ids`` and ``intervals`` by symbol and name."""
+
+    settings: Settings
+    engine: sa.Engine
+    consumer: Consumer
+    most: int
+    ids: dict[str, int]
+    intervals: dict[str, int]
+    source_id: int
+    places: dict[int, int]
+    """Next offset of each partition, kept by the one who stores."""
+
+
+@contextmanager
+def task(config: dict[str, Any]) -> Iterator[Task]:
+    """Read the arguments GROUP MOST REPORT, subscribe, and write the report when the work is done."""
+    group, most, report = sys.argv[1:4]
+    settings = load_settings()
+    engine = make_engine(settings, DatabaseRole.WRITER)
+    consumer = Consumer({**client_config(settings.kafka), "group.id": group, "auto.offset.reset": "earliest", **config})
+    with engine.connect() as connection:
+        i, s, v = schema.instruments, schema.data_sources, schema.bar_intervals
+        ids = dict(connection.execute(sa.select(i.c.symbol, i.c.id)).tuples().all())
+        intervals = dict(connection.execute(sa.select(v.c.name, v.c.id)).tuples().all())
+        source = connection.execute(sa.select(s.c.id).where(s.c.name == "benchmark")).scalar_one()
+    places: dict[int, int] = {}
+    consumer.subscribe([BARS_TOPIC], on_assign=_from_the_beginning)
+    yield Task(settings, engine, consumer, int(most), ids, intervals, source, places)
+    consumer.close()
+    engine.dispose()
+    write_atomic(Path(report), json.dumps(places))
+
+
+def _from_the_beginning(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    for place in partitions:
+        place.offset = OFFSET_BEGINNING
+    consumer.assign(partitions)
+
+
+def plain_row(message: Any, work: Task) -> dict[str, Any]:
+    """Return a row from json.loads, believed as it is."""
+    value = message.value()
+    bar = json.loads(value)
+    bar_time = _plain(bar["bar_time"])
+    return {
+        "instrument_id": work.ids[bar["symbol"]],
+        "interval_id": work.intervals[bar["interval"]],
+        "bar_time": bar_time,
+        "session_date": bar_time.date(),
+        "open": bar["open"],
+        "high": bar["high"],
+        "low": bar["low"],
+        "close": bar["close"],
+        "volume": bar["volume"],
+        "vwap": bar.get("vwap"),
+        "trades": bar.get("trades"),
+        "status": bar["status"],
+        "synthetic": bar["synthetic"],
+        "source_id": work.source_id,
+        "as_of": _plain(bar["as_of"]),
+        "event_time": _plain(bar["event_time"]),
+        "known_from": dt.datetime.fromtimestamp(message.timestamp()[1] / 1000, dt.UTC).replace(tzinfo=None),
+        "version_hash": hashlib.md5(value, usedforsecurity=False).digest(),
+        "batch_id": 1,
+        "kafka_offset": message.offset(),
+    }
+
+
+def _plain(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=None)
+
+
+def for_each(work: Task, store: Callable[[Any], None]) -> None:
+    """Poll messages one by one and hand each to ``store``, until there were enough."""
+    done = 0
+    while done < work.most:
+        message = work.consumer.poll(1.0)
+        if message is None or message.error():
+            continue
+        store(message)
+        work.places[message.partition()] = message.offset() + 1
+        done += 1
