@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     dagster_port: int = Field(13000, ge=1024, le=65535, description="Port of the Dagster web server")
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
+    dead_letter_share: float = Field(
+        0.05, ge=0, lt=1, description="Share of the last 1,000 messages of a partition that may be bad; 0: no limit"
+    )
+    dead_letter_run: int = Field(
+        50,
+        ge=0,
+        description="Bad messages in a row that a partition may have; 0: no limit. Past it the partition stops",
+    )
     min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
 

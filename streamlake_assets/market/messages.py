@@ -5,7 +5,7 @@ Belongs here: the records that cross from ``broker`` over ``sidecar`` to ``store
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -88,14 +88,46 @@ class Counts(msgspec.Struct):
         self.dead += other.dead
 
 
+class ReadyPart(Protocol):
+    """A slice, or what a store made of it before its transaction."""
+
+    @property
+    def stream(self) -> StreamIdentity:
+        """Identity of the topic."""
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition."""
+
+    @property
+    def first_offset(self) -> int:
+        """Where it begins."""
+
+    @property
+    def next_offset(self) -> int:
+        """First offset after it."""
+
+    @property
+    def stop(self) -> str:
+        """Why no consumer may read past it, or empty."""
+
+
 class IngestStore(Protocol):
     """Where slices go: all of a call in one transaction, or nothing of it."""
 
     def next_offsets(self, stream: StreamIdentity) -> dict[int, int]:
         """Return the stored next offset of each partition that has one."""
 
-    def ingest(self, slices: Sequence[Slice]) -> Counts:
-        """Store slices of different partitions and move their offsets, exactly once.
+    def stopped(self, stream: StreamIdentity) -> dict[int, str]:
+        """Return the partitions that nobody may read, with the reason."""
+
+    def prepare(self, part: Slice) -> ReadyPart:
+        """Do the part of the work that needs no transaction; may be called by another thread than ``ingest``."""
+
+    def ingest(self, slices: Sequence[Any]) -> Counts:
+        """Store slices, prepared or not, and move their offsets, exactly once.
+
+        Those of one partition must follow each other.
 
         Raises:
             OffsetFencedError: another consumer moved one of the offsets; nothing was stored.

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -23,8 +23,11 @@ from streamlake_assets.broker.topics import describe_streams
 from streamlake_assets.broker.watch import StreamWatch
 from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
-from streamlake_assets.market.messages import Counts, Message
+from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
+from streamlake_assets.market.messages import Counts
 from streamlake_assets.settings import DatabaseRole, Settings, load_settings
+from streamlake_assets.sidecar.crash_point import CrashPoint
+from streamlake_assets.sidecar.handover import Stored, ThreadHandover
 from streamlake_assets.sidecar.health import ConsumerMetrics, Pulse, serve
 from streamlake_assets.sidecar.ingest import IngestLoop
 from streamlake_assets.stores.bar_store import BarStore
@@ -35,6 +38,8 @@ GROUP = "streamlake-ingest"
 PROCESS = "consumer"
 TOPICS = (BARS_TOPIC, ACTIONS_TOPIC)
 HEARTBEAT_S = 5.0
+FINISH_S = 3.0
+"""How long a stop waits for what was decoded."""
 
 T = TypeVar("T")
 
@@ -50,6 +55,7 @@ class ConsumerProcess:
         self._log = structlog.get_logger(component=PROCESS)
         self._totals = Counts()
         self._beat_at = 0.0
+        self._crash = CrashPoint.of_environment()
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Ask to stop after the current batch; a second time, exit at once: the tables are safe either way."""
@@ -92,17 +98,20 @@ class ConsumerProcess:
         streams = self._until_answered(lambda: describe_streams(self._settings.kafka, TOPICS))
         if streams is None:
             return
-        store = BarStore(engine, f"{socket.gethostname()}:{os.getpid()}")
+        store = BarStore(engine, f"{socket.gethostname()}:{os.getpid()}", at=self._crash.passed)
         self._until_answered(lambda: [store.next_offsets(stream) for stream in streams.values()])
+        limit = DeadLetterLimit(self._settings.dead_letter_share, self._settings.dead_letter_run)
         reader = KafkaReader(self._settings.kafka, GROUP)
-        loop = IngestLoop(reader, store, streams)
-        reader.subscribe(TOPICS, loop.start_offsets, lambda _places: loop.forget())
+        loop = IngestLoop(reader, store, streams, handover=ThreadHandover(store), limit=limit)
+        reader.subscribe(TOPICS, loop.start_offsets, lambda places: self._observe(loop.forget(places)))
         self._log.info("consuming", group=GROUP, topics=TOPICS)
         try:
             with StreamWatch(self._settings.kafka, streams) as watch:
                 self._follow(watch, loop, reader, engine)
         finally:
+            self._observe(loop.finish(FINISH_S))
             reader.close()
+            store.close()
 
     def _follow(self, watch: StreamWatch, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
         while not self._stopping:
@@ -118,34 +127,36 @@ class ConsumerProcess:
 
     def _turn(self, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
         outage_before, fenced_before = loop.in_outage, loop.fenced
-        start = time.monotonic()
-        counts, messages = loop.turn()
+        self._observe(loop.turn())
         self._pulse.turn()
         # joining a new cluster's first group takes seconds: before that nothing would be consumed
         self._pulse.ready = reader.joined and not loop.in_outage
         if loop.in_outage and not outage_before:
             self._metrics.outages.inc()
         self._metrics.fenced.inc(loop.fenced - fenced_before)
-        if messages:
-            self._observe(counts, messages, time.monotonic() - start)
         if time.monotonic() - self._beat_at > HEARTBEAT_S:
-            self._beat(engine, reader)
+            self._beat(engine, reader, loop)
 
-    def _observe(self, counts: Counts, messages: list[Message], seconds: float) -> None:
-        self._totals.add(counts)
-        self._metrics.count(counts)
-        self._metrics.batch_size.observe(len(messages))
-        self._metrics.transaction.observe(seconds)
-        oldest = min(message.broker_time for message in messages)
-        self._metrics.latency.observe(max(0.0, time.time() - oldest.timestamp()))
-        self._log.debug("stored", seconds=round(seconds, 4), **_as_dict(counts))
+    def _observe(self, stored: Sequence[Stored]) -> None:
+        for one in stored:
+            self._crash.passed("acknowledge")
+            self._totals.add(one.counts)
+            self._metrics.count(one.counts)
+            self._metrics.batch_size.observe(one.messages)
+            self._metrics.transaction.observe(one.seconds)
+            for work in one.works:
+                self._metrics.from_broker.add(one.committed_at, work.broker_times)
+                self._metrics.from_event.add(one.committed_at, work.event_times)
+            self._log.debug("stored", seconds=round(one.seconds, 4), **_as_dict(one.counts))
 
-    def _beat(self, engine: sa.Engine, reader: KafkaReader) -> None:
+    def _beat(self, engine: sa.Engine, reader: KafkaReader, loop: IngestLoop) -> None:
         self._beat_at = time.monotonic()
         lags = reader.lag()
         for (topic, partition), lag in lags.items():
             self._metrics.lag.labels(topic, str(partition)).set(lag)
+        self._metrics.stopped.set(len(loop.stopped))
         state: dict[str, Any] = {"pid": os.getpid(), "lag": sum(lags.values()), **_as_dict(self._totals)}
+        state["stopped"] = sorted(f"{topic}[{partition}]" for topic, partition in loop.stopped)
         try:
             beat(engine, PROCESS, state)
         except TryLaterError as error:

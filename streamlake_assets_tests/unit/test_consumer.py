@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from streamlake_assets.errors import IntegrityError, TryLaterError
-from streamlake_assets.market.messages import Counts, Message
 from streamlake_assets.sidecar.consumer import ConsumerProcess
+from streamlake_assets.sidecar.handover import Stored
 from streamlake_assets_tests.conftest import settings_in
 
 
@@ -25,14 +25,15 @@ class Loop:
 
     in_outage = False
     fenced = 0
+    stopped: frozenset[tuple[str, int]] = frozenset()
 
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    def turn(self) -> tuple[Counts, list[Message]]:
+    def turn(self) -> list[Stored]:
         if self._error is not None:
             raise self._error
-        return Counts(), []
+        return []
 
 
 class Reader:

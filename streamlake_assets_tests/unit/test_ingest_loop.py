@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from streamlake_assets.broker.memory import MemoryBroker, MemoryReader
 from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, MAX_BYTES
+from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
 from streamlake_assets.market.messages import Counts, Message, Slice, StreamIdentity
 from streamlake_assets.sidecar.ingest import IngestLoop, cut_slice
 from streamlake_assets_tests.bars import BARS_STREAM, NOW, SESSION, action, bar, message, wire
@@ -22,6 +23,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.offsets: dict[StreamIdentity, dict[int, int]] = {}
         self.stored: list[Slice] = []
+        self.stops: dict[StreamIdentity, dict[int, str]] = {}
         self.down = False
         self.lose_next_commit = False
 
@@ -29,6 +31,14 @@ class MemoryStore:
         if self.down:
             raise TryLaterError("down")
         return dict(self.offsets.get(stream, {}))
+
+    def stopped(self, stream: StreamIdentity) -> dict[int, str]:
+        if self.down:
+            raise TryLaterError("down")
+        return dict(self.stops.get(stream, {}))
+
+    def prepare(self, part: Slice) -> Slice:
+        return part
 
     def ingest(self, slices: Sequence[Slice]) -> Counts:
         if self.down:
@@ -38,6 +48,8 @@ class MemoryStore:
                 raise OffsetFencedError("moved")
         for part in slices:
             self.offsets.setdefault(part.stream, {})[part.partition] = part.next_offset
+            if part.stop:
+                self.stops.setdefault(part.stream, {})[part.partition] = part.stop
         self.stored += slices
         if self.lose_next_commit:
             self.lose_next_commit = False
@@ -116,8 +128,11 @@ def rig() -> Rig:
 def test_every_message_is_stored_once_and_kafka_is_told(rig: Rig) -> None:
     rig.send(10)
     rig.send(3, topic=ACTIONS_TOPIC)
-    counts, messages = rig.loop.turn()
-    assert (counts.new, counts.messages, len(messages)) == (13, 13, 13)
+    (stored,) = rig.loop.turn()
+    assert (stored.counts.new, stored.counts.messages, stored.messages) == (13, 13, 13)
+    (work,) = stored.works
+    assert list(work.broker_times) == [NOW.timestamp()] * 13
+    assert list(work.event_times) == [bar().event_time.timestamp()] * 13
     assert rig.store.places() == rig.sent()
     assert rig.reader.committed == {
         (topic, partition): offset
@@ -127,7 +142,7 @@ def test_every_message_is_stored_once_and_kafka_is_told(rig: Rig) -> None:
 
 
 def test_nothing_to_do_does_nothing(rig: Rig) -> None:
-    assert rig.loop.turn() == (Counts(), [])
+    assert rig.loop.turn() == []
     assert rig.store.stored == []
 
 
@@ -192,8 +207,8 @@ def test_poison_becomes_a_dead_letter_and_the_rest_goes_on(rig: Rig) -> None:
     for key, value in poison:
         rig.broker.send(BARS_TOPIC, key, value)
         rig.send(1, symbols="A")
-    counts, _ = rig.loop.turn()
-    assert (counts.new, counts.dead) == (len(poison), len(poison))
+    (stored,) = rig.loop.turn()
+    assert (stored.counts.new, stored.counts.dead) == (len(poison), len(poison))
     dead = [letter for part in rig.store.stored for letter in part.dead]
     assert {(letter.key, letter.payload) for letter in dead} == {(k and k.encode(), v) for k, v in poison}
     assert all(letter.reason and letter.detail for letter in dead)
@@ -243,6 +258,85 @@ def test_a_store_that_contradicts_itself_stops_the_loop(rig: Rig) -> None:
     loop = IngestLoop(rig.reader, Broken(), rig.streams)
     with pytest.raises(IntegrityError, match="broken"):
         loop.turn()
+
+
+# the limit of dead letters
+
+
+def limited(rig: Rig, share: float = 0.0, run: int = 3) -> IngestLoop:
+    limit = DeadLetterLimit(share, run)
+    return IngestLoop(rig.reader, rig.store, rig.streams, limit=limit, monotonic=lambda: rig.clock)
+
+
+def bad(rig: Rig, count: int, symbol: str = "A") -> None:
+    for _ in range(count):
+        rig.broker.send(BARS_TOPIC, symbol, b"{")
+
+
+def test_too_many_bad_messages_in_a_row_stop_their_partition_and_no_other(rig: Rig) -> None:
+    rig.loop = limited(rig)
+    rig.send(2)
+    bad(rig, 9)
+    rig.send(4)
+    rig.turns(3)
+    (place,) = rig.loop.stopped
+    assert {m.partition for m in rig.broker.messages(BARS_TOPIC) if m.value == b"{"} == {place[1]}
+    last = [part for part in rig.store.stored if part.stop][-1]
+    assert (len(last.dead), last.next_offset) == (4, 5)
+    assert last.stop == "4 dead letters in a row (limit 3)"
+    others = [found for found in rig.sent() if found[:2] != place]
+    assert [found for found in rig.store.places() if found[:2] != place] == others
+
+
+def test_a_stopped_partition_goes_on_where_it_stopped_once_it_is_let_go(rig: Rig) -> None:
+    rig.loop = limited(rig)
+    bad(rig, 6)
+    rig.send(4, symbols="A")
+    rig.turns(3)
+    assert len(rig.store.places()) == 4
+    rig.store.stops.clear()
+    rig.clock += 10
+    rig.turns(3)
+    assert rig.loop.stopped == set()
+    assert rig.store.places() == rig.sent()
+
+
+def test_a_partition_that_was_stopped_is_not_read_by_whoever_gets_it(rig: Rig) -> None:
+    rig.loop = limited(rig)
+    bad(rig, 9)
+    rig.turns(2)
+    before = rig.store.places()
+    rig.loop.forget()
+    rig.assign()
+    rig.turns(3)
+    assert rig.store.places() == before
+    assert len(rig.loop.stopped) == 1
+
+
+def test_a_stop_that_was_not_stored_is_decided_again(rig: Rig) -> None:
+    rig.loop = limited(rig)
+    rig.assign()
+    bad(rig, 9)
+    rig.store.down = True
+    rig.turns(2)
+    assert rig.store.places() == []
+    rig.store.down = False
+    rig.turns(6)
+    assert len(rig.store.places()) == 4
+    assert len(rig.loop.stopped) == 1
+
+
+def test_an_outage_is_no_dead_letter(rig: Rig) -> None:
+    rig.loop = limited(rig, run=1)
+    rig.assign()
+    rig.send(6)
+    rig.store.down = True
+    rig.turns(5)
+    rig.store.down = False
+    rig.turns(5)
+    assert rig.loop.stopped == set()
+    assert rig.store.places() == rig.sent()
+    assert not [letter for part in rig.store.stored for letter in part.dead]
 
 
 @given(st.data())

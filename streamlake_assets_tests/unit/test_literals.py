@@ -100,9 +100,9 @@ def test_no_value_can_leave_its_place(table: list[list[Any]]) -> None:
 def test_rows_of_the_same_ids_share_them_and_replace_all_but_the_key() -> None:
     text = prefixed((1, 2), ["3,NULL", "4,1"])
     assert text == "(1,2,3,NULL),(1,2,4,1)"
-    assert insert("bars", ["a", "b"], text) == f"INSERT INTO `bars` (`a`,`b`) VALUES {text}"
+    assert insert("bars", ["a", "b"], text) == "INSERT INTO `bars` (`a`,`b`) VALUES (1,2,3,NULL),(1,2,4,1)"
     made = replace_by_key("bars", ["a", "b"], ["a"], text)
-    assert made == f"INSERT INTO `bars` (`a`,`b`) VALUES {text} ON DUPLICATE KEY UPDATE `b`=VALUES(`b`)"
+    assert made.endswith(" VALUES (1,2,3,NULL),(1,2,4,1) ON DUPLICATE KEY UPDATE `b`=VALUES(`b`)")
 
 
 @pytest.mark.parametrize("ids", [("1",), (1.5,), (Sneaky(1),)])
