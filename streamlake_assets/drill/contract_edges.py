@@ -37,7 +37,7 @@ from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.market.contract import BARS_TOPIC, MAX_BYTES, encode_bar
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.types import Bar, Interval
-from streamlake_assets.stores import dead_letters, migrate, schema
+from streamlake_assets.stores import migrate, schema, stopped_partitions
 
 
 @fault(row=14, title="a field added, renamed, gone; version 0", injected="on the topic", fast=True)
@@ -219,7 +219,7 @@ def _let_go_until_stored(plant: Plant) -> int:
 
     def stored() -> bool:
         nonlocal times
-        times += len(dead_letters.resume(plant.admin, "drill"))
+        times += len(stopped_partitions.resume(plant.admin, "drill"))
         return plant.stored() >= wanted
 
     plant.until(stored, "what lay on the stopped partition")
