@@ -31,6 +31,7 @@ def run(
     fast: Annotated[bool, typer.Option(help="The short form of every case.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report there as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report there as Markdown.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="An empty folder for servers and logs, to be kept.")] = None,
     database: Annotated[str, typer.Option(help="auto, mysql or mariadb; auto: MySQL where it can be had.")] = "auto",
 ) -> None:
     """Run the drill, print its table, write its report; exit code 1 when a case failed."""
@@ -44,7 +45,7 @@ def run(
     faults = [one for one in all_faults() if not wanted or one.row in wanted]
     if missing := wanted - {one.row for one in faults}:
         raise typer.BadParameter(f"there are no such rows: {sorted(missing)}")
-    with Plant(fast=fast, flavour=database, durable=not fast, say=say) as plant:
+    with Plant(folder, fast=fast, flavour=database, durable=not fast, say=say) as plant:
         found = run_all(plant, faults, say)
     path = json_file or RESULTS / f"{found.made_at:%Y%m%dT%H%M%S}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

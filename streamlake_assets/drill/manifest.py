@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_action, encode_bar
 from streamlake_assets.market.sessions import UTC
-from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Interval
+from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval
 
 FactKey = tuple[str, ...]
 """What makes a fact that fact, as texts: symbol, exchange, then interval and time, or ex-date and kind."""
@@ -20,6 +20,7 @@ BadMessage = tuple[bytes | None, bytes | None]
 """Key and value of a message that breaks the contract."""
 
 OPENS = dt.datetime(2013, 1, 14, 14, 30, tzinfo=UTC)
+FIRST_EX_DATE = dt.date(1950, 1, 2)
 SYMBOLS = tuple(f"S{number}" for number in range(20))
 SOURCE = "drill"
 
@@ -75,6 +76,32 @@ def numbered_bar(number: int) -> Bar:
         event_time=at,
         as_of=at,
     )
+
+
+def numbered_action(number: int) -> CorporateAction:
+    """Return the split of a number: of twenty symbols in turn, each on its next day."""
+    ex_date = FIRST_EX_DATE + dt.timedelta(days=number // len(SYMBOLS))
+    stated = dt.datetime.combine(ex_date, OPENS.timetz())
+    return CorporateAction(
+        symbol=SYMBOLS[number % len(SYMBOLS)],
+        exchange="XNYS",
+        kind=ActionKind.SPLIT,
+        ex_date=ex_date,
+        factor=Decimal("0.5"),
+        source=SOURCE,
+        event_time=stated,
+        as_of=stated,
+    )
+
+
+def numbered_messages(count: int, first: int = 0) -> list[Sending]:
+    """Return bars and actions: something for every partition of both topics."""
+    return [numbered_message(number) for number in range(first, first + count)]
+
+
+def numbered_message(number: int) -> Sending:
+    """Return a bar or, for every fourth number, an action."""
+    return sending(numbered_bar(number) if number % 4 else numbered_action(number // 4))
 
 
 def sending(fact: Bar | CorporateAction) -> Sending:

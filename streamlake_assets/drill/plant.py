@@ -20,7 +20,7 @@ from streamlake_assets.broker.topics import client_config, describe_streams, ens
 from streamlake_assets.drill import oracle, sender, tables
 from streamlake_assets.drill.checker import DrillError, Outcome, Place, judge, read_found
 from streamlake_assets.drill.consumer_child import MODULE, ConsumerChild
-from streamlake_assets.drill.manifest import Manifest, Sending
+from streamlake_assets.drill.manifest import Manifest, Sending, numbered_message
 from streamlake_assets.drill.proxy import Proxy
 from streamlake_assets.errors import TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
@@ -173,6 +173,17 @@ class Plant:
         """Note messages in the manifest; they are sent beside the body of the ``with`` that takes this."""
         self.manifest.add(sendings)
         return sender.Background(self.settings.kafka, sendings, per_second)
+
+    def streaming(self, per_second: float) -> sender.Background:
+        """Send numbered messages to both topics, without end, beside the body of the ``with`` that takes this."""
+        return sender.Background(self.settings.kafka, self._endless(), per_second, endless=True)
+
+    def _endless(self) -> Iterator[Sending]:
+        while True:
+            # what is made is sent but for the last one, after which the stream was told to end
+            message = numbered_message(self.manifest.sent)
+            yield message
+            self.manifest.add([message])
 
     def stored(self) -> int:
         """Return how many messages of the present topics are in the tables, by the stored offsets."""

@@ -7,13 +7,13 @@ import datetime as dt
 import os
 import platform
 import time
+import traceback
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
-import structlog
 
 from streamlake_assets.drill.cases import Fault
 from streamlake_assets.drill.checker import DrillError, Outcome
@@ -29,12 +29,12 @@ def run_all(plant: Plant, faults: Iterable[Fault], say: Say) -> Report:
     rows = []
     for number, fault in enumerate(faults, 1):
         say(f"{number}: row {fault.row}, {fault.title}")
-        rows.append(run_one(plant, fault))
+        rows.append(run_one(plant, fault, say))
         say(f"{number}: {' | '.join(rows[-1].cells)} ({rows[-1].seconds:.0f} s) {'; '.join(rows[-1].outcome.problems)}")
     return Report(dt.datetime.now(dt.UTC), plant.fast, plant.servers(), machine_facts(), rows)
 
 
-def run_one(plant: Plant, fault: Fault) -> Row:
+def run_one(plant: Plant, fault: Fault, say: Say) -> Row:
     """Run one case on an empty plant; what it raises is its failure, and the next case goes on."""
     begun = time.monotonic()
     try:
@@ -43,7 +43,7 @@ def run_one(plant: Plant, fault: Fault) -> Row:
     except DrillError as error:
         outcome = Outcome(sent=plant.manifest.sent, problems=[str(error)])
     except Exception as error:
-        structlog.get_logger(component="drill").exception("case_failed", row=fault.row)
+        say(traceback.format_exc())
         outcome = Outcome(sent=plant.manifest.sent, problems=[f"{type(error).__name__}: {error}"])
     finally:
         plant.clear_away()

@@ -6,7 +6,8 @@ text), with the settings of the project's own publisher. Stays out: what is sent
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -21,7 +22,12 @@ DELIVERY_TIMEOUT_S = 300
 _PACE_S = 0.02
 
 
-def send(bootstrap: str, sendings: Sequence[Sending], per_second: float | None = None, **config: Any) -> None:
+def send(
+    bootstrap: str,
+    sendings: Iterable[Sending],
+    per_second: float | None = None,
+    **config: Any,
+) -> None:
     """Send messages and return when the broker has acknowledged all of them.
 
     Args:
@@ -64,31 +70,39 @@ def send(bootstrap: str, sendings: Sequence[Sending], per_second: float | None =
 
 
 class Background:
-    """Sends beside what the drill does; use as a context manager, whose end waits for the last message."""
+    """Sends beside what the drill does; use as a context manager, whose end waits for the last message.
 
-    def __init__(self, bootstrap: str, sendings: Sequence[Sending], per_second: float | None = None) -> None:
+    Args:
+        bootstrap: the cluster.
+        sendings: in this order; may be endless.
+        per_second: the rate; None: as fast as it goes.
+        endless: whether the end of the ``with`` is the end of the messages.
+    """
+
+    def __init__(
+        self, bootstrap: str, sendings: Iterable[Sending], per_second: float | None = None, endless: bool = False
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._sendings = sendings
+        self._per_second = per_second
+        self._endless = endless
+        self._enough = threading.Event()
         self._failure: TryLaterError | None = None
-        self._thread = threading.Thread(target=self._run, args=(bootstrap, sendings, per_second), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.join()
-
-    def join(self) -> None:
-        """Wait until everything is sent.
-
-        Raises:
-            TryLaterError: a message was not delivered.
-        """
+        if self._endless:
+            self._enough.set()
         self._thread.join()
         if self._failure is not None:
             raise self._failure
 
-    def _run(self, bootstrap: str, sendings: Sequence[Sending], per_second: float | None) -> None:
+    def _run(self) -> None:
         try:
-            send(bootstrap, sendings, per_second)
+            send(self._bootstrap, takewhile(lambda _: not self._enough.is_set(), self._sendings), self._per_second)
         except TryLaterError as error:
             self._failure = error
