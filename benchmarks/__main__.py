@@ -1,24 +1,25 @@
-"""``python -m benchmarks run --profile quick|full``: measured figures with their spread, as JSON and a table.
+"""``python -m benchmarks run|gate|compare|report``: measured figures with their spread, as JSON and Markdown.
 
-Every figure is the median of at least three rounds after a warm-up, with its least and greatest; a round whose result
-is wrong ends the run. Results go to ``benchmarks/results/``, which is not committed.
+Belongs here: options, files, exit codes. Stays out: what is run (``profiles``), what a gate is (``gates``). Results go
+to ``benchmarks/results/``, which is not committed.
 """
 
 import datetime as dt
 import json
-import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks import machine
-from benchmarks.cases import ingest, refresh
+from benchmarks import figures, gates, profiles
+from benchmarks import report as reports
+from streamlake_assets.errors import StreamlakeError
 
-CASES = {case.NAME: case.run for case in (ingest, refresh)}
-ROUNDS = {"quick": 3, "full": 7}
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent
+RESULTS = ROOT / "results"
+PAST_A_GATE, REFUSED, WRONG = 1, 2, 4
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -30,27 +31,93 @@ def main() -> None:
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Option(help=f"{' or '.join(ROUNDS)}: {ROUNDS} rounds.")] = "quick",
-    case: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(CASES)}.")] = None,
+    profile: Annotated[str, typer.Option(help=f"{' or '.join(profiles.PROFILES)}.")] = "quick",
+    case: Annotated[list[str] | None, typer.Option(help="Only these; the limit runs in every round.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Measured rounds in place of the profile's.")] = None,
+    rows: Annotated[int | None, typer.Option(min=10_000, help="Messages in place of the profile's.")] = None,
 ) -> None:
-    """Run the cases and print median, least and greatest of every figure."""
-    if profile not in ROUNDS or not set(case or CASES) <= set(CASES):
-        raise typer.BadParameter(f"profiles: {', '.join(ROUNDS)}; cases: {', '.join(CASES)}")
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    report: dict[str, Any] = {"profile": profile, "made_at": dt.datetime.now(dt.UTC), "machine": machine.facts()}
-    report["cases"] = [CASES[name](ROUNDS[profile], say) for name in case or CASES]
+    """Measure, check every run, write the result and its report."""
+    if profile not in profiles.PROFILES:
+        raise typer.BadParameter(f"profiles: {', '.join(profiles.PROFILES)}")
+    chosen = profiles.PROFILES[profile]
+    chosen = chosen._replace(rounds=rounds or chosen.rounds, rows=rows or chosen.rows)
+    known = profiles.names(chosen)
+    if unknown := set(case or ()) - set(known):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: profile {profile} has {', '.join(known)}")
+    wanted = {*case, figures.REFERENCE} if case else set(known)
+    try:
+        result = profiles.run(profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True))
+    except StreamlakeError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(WRONG) from error
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{report['made_at']:%Y%m%dT%H%M%S}-{profile}.json"
-    path.write_text(json.dumps(report, indent=2, default=str) + "\n")
-    for measured in report["cases"]:
-        for figure in measured["rounds"][0]:
-            values = [result[figure] for result in measured["rounds"]]
-            middle, least, greatest = statistics.median(values), min(values), max(values)
-            typer.echo(f"{measured['case']:<8} {figure:<18} {middle:>10} ({least} to {greatest})")
-    typer.echo(f"{path}")
+    stamp = dt.datetime.fromisoformat(result["made_at"])
+    path = RESULTS / f"{stamp:%Y%m%dT%H%M%S}-{profile}-{result['commit']}.json"
+    path.write_text(json.dumps(result, indent=1, default=str) + "\n")
+    _write_report(result, path.with_suffix(""))
+    _print_verdicts(result)
+    typer.echo(f"{path}\n{path.with_suffix('')}/report.md")
+
+
+@app.command()
+def gate(result: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Judge a result: exit code 0 all gates hold, 1 one does not, 2 it cannot be judged."""
+    found = _read(result)
+    _print_verdicts(found)
+    summary = figures.summary(found)
+    if reasons := gates.refusals(found, summary):
+        typer.echo(f"refused: {'; '.join(reasons)}", err=True)
+        raise typer.Exit(REFUSED)
+    if not all(verdict.passed for verdict in gates.judge(summary)):
+        raise typer.Exit(PAST_A_GATE)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    after: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+) -> None:
+    """Show what changed between two results."""
+    typer.echo(reports.compare(_read(before), _read(after)))
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    folder: Annotated[Path | None, typer.Option(help="Where to write it; default: beside the result.")] = None,
+) -> None:
+    """Write the report of a result, Markdown with charts."""
+    target = folder or result.with_suffix("")
+    _write_report(_read(result), target)
+    typer.echo(f"{target}/report.md")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _write_report(result: dict[str, Any], folder: Path) -> None:
+    text, pictures = reports.report(result)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(text)
+    for name, picture in pictures.items():
+        (folder / name).write_text(picture)
+
+
+def _print_verdicts(result: dict[str, Any]) -> None:
+    for verdict in gates.judge(figures.summary(result)):
+        sign = ">=" if verdict.gate.least else "<="
+        value = reports.span(verdict.value) if verdict.value else "not run"
+        state = "ok  " if verdict.passed else "FAIL" if verdict.value else "-   "
+        typer.echo(f"{state} {verdict.gate.what:<62} {value:<28} gate {sign} {verdict.gate.gate:g}")
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -103,7 +103,6 @@ def summary(result: Mapping[str, Any]) -> dict[str, Figure]:
     found: dict[str, Figure | None] = {
         "reference": rate(result, REFERENCE),
         "ours/limit": ratio(result, "ours", REFERENCE),
-        "bulk/limit": ratio(result, "bulk", REFERENCE),
         "ours/debezium": ratio(result, "ours", "debezium"),
         "ours/executemany": ratio(result, "ours", "executemany"),
         "ours/per-message": ratio(result, "ours", "per-message"),

@@ -26,7 +26,7 @@ def wait_idle(most_s: float) -> float:
     while True:
         busy = psutil.cpu_percent(IDLE_OVER_S)
         if busy < IDLE_PERCENT or time.monotonic() > deadline:
-            return round(busy, 1)
+            return round(float(busy), 1)
 
 
 def family(pid: int) -> list[psutil.Process]:

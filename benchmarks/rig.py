@@ -115,7 +115,7 @@ class Rig:
         """Wait until the machine is idle, and remember whether it was."""
         self.busy = wait_idle(self.idle_s)
 
-    def scalar(self, query: sa.Select[tuple[Any]]) -> Any:
+    def scalar(self, query: sa.Executable) -> Any:
         """Return the one value of a query."""
         with self.owner.connect() as connection:
             return connection.execute(query).scalar_one()

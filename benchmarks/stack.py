@@ -1,18 +1,18 @@
 """A fresh stack for one round: real servers in a temporary folder on free ports, the consumer as its own process."""
 
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from benchmarks.ports import free_ports
 from streamlake_assets.commands.data import prepare
 from streamlake_assets.commands.services import consumer
 from streamlake_assets.servers.supervisor import Supervisor
-from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
+from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores.mysql import make_engine
 
 _PORTS = ("kafka_port", "kafka_controller_port", "mysql_port", "mongo_port", "consumer_port")
@@ -31,7 +31,7 @@ class Stack(NamedTuple):
 def fresh_stack(say: Callable[[str], None]) -> Iterator[Stack]:
     """Start servers at their default durability and the consumer in an empty folder; stop and delete all at the end."""
     with tempfile.TemporaryDirectory(prefix="streamlake-bench-") as folder:
-        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         settings = Settings(_env_file=None, home=Path(folder) / "home", **ports)  # type: ignore[arg-type]
         with Supervisor(settings, lambda _line: None) as supervisor:
             servers = [info.what for info in supervisor.start_servers()]
@@ -43,16 +43,3 @@ def fresh_stack(say: Callable[[str], None]) -> Iterator[Stack]:
                 yield Stack(settings, supervisor, engine, servers)
             finally:
                 engine.dispose()
-
-
-def _free_ports(count: int) -> list[int]:
-    # all are held open until all are known, so that none is given out twice
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            with closing(one):
-                pass

@@ -11,7 +11,7 @@ is looked up by its key; rows are counted once at first sight and once at the en
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,7 +110,7 @@ def count_offsets(table: sa.Table, start: int = 0) -> Count:
     return lambda connection: max(0, int(connection.execute(query).scalar_one()) - start)
 
 
-def keys_are_there(table: sa.Table, keys: list[Mapping[str, Any]]) -> Callable[[sa.Connection], bool]:
+def keys_are_there(table: sa.Table, keys: Sequence[Mapping[str, Any]]) -> Callable[[sa.Connection], bool]:
     """Tell whether all rows with these keys are in a table."""
     wanted = [sa.and_(*(table.c[name] == value for name, value in key.items())) for key in keys]
     query = sa.select(sa.func.count()).select_from(table).where(sa.or_(*wanted))

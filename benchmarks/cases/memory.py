@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from benchmarks import checks
 from benchmarks.cases.latency import begin_at_end
+from benchmarks.made_bars import Sums
 from benchmarks.measure import Meter
 from benchmarks.rig import Rig
 from streamlake_assets.commands.services import consumer
@@ -69,7 +70,7 @@ def _one(rig: Rig, waiting: int, away_s: float) -> dict[str, Any]:
         drained = time.monotonic() - ended
     checks.require_offsets("memory", rig.owner, ends)
     whole, before = rig.expected.sums(ends), rig.expected.sums(starts)
-    sent = checks.Sums(*(a - b for a, b in zip(whole, before, strict=True)))
+    sent = Sums(*(a - b for a, b in zip(whole, before, strict=True)))
     checks.require("memory", checks.sums(rig.owner), sent)
     record = {
         "waiting": total,

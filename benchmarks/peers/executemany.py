@@ -42,7 +42,7 @@ def main() -> None:
                 continue
             by_partition: dict[int, list[Any]] = defaultdict(list)
             for message in messages:
-                by_partition[message.partition()].append(message)
+                by_partition[message.partition() or 0].append(message)
             with work.engine.begin() as connection:
                 for partition, group in by_partition.items():
                     place = {"stream_id": stream_id, "partition_no": partition}

@@ -104,5 +104,7 @@ def for_each(work: Task, store: Callable[[Any], None]) -> None:
         if message is None or message.error():
             continue
         store(message)
-        work.places[message.partition()] = message.offset() + 1
+        partition, offset = message.partition(), message.offset()
+        if partition is not None and offset is not None:
+            work.places[partition] = offset + 1
         done += 1
