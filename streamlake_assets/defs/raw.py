@@ -38,6 +38,16 @@ def bars_keep_the_contract(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetChe
     return check_result(Verdict(wrong == 0, f"{wrong} bars break the contract", {**found, "limit": 0}))
 
 
+@dg.asset_check(
+    asset=bars.key,
+    description="Batches, rows, dead letters and offsets add up: nothing is lost, nothing is there twice",
+)
+def ledger_balances(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Compare the count ledger with the tables and the topics; name the ranges of offsets that do not add up."""
+    found = observations.count_ledger(stores.reader, stores.settings.kafka)
+    return check_result(quality.ledger_balances(found.partitions, found.imbalances))
+
+
 @dg.asset_check(asset=corporate_actions.key, description="Every factor is above zero")
 def factors_are_positive(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Count factors that cannot be."""

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 from streamlake_assets.broker.topics import describe_streams, watermarks
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
+from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.stores import bar_reader, schema
+from streamlake_assets.stores.count_ledger import CountLedger, read_count_ledger
 from streamlake_assets.stores.operations import heartbeats
 
 RAW_TABLES: Mapping[str, sa.Table] = {
@@ -97,6 +99,32 @@ def lag(engine: sa.Engine, bootstrap: str) -> dict[str, int]:
         for topic in streams
         for partition, (low, high) in watermarks(bootstrap, topic).items()
     }
+
+
+def count_ledger(engine: sa.Engine, bootstrap: str | None) -> CountLedger:
+    """Return the counts of every partition and what does not add up, in one view of the tables.
+
+    Args:
+        engine: of a user that may read the raw tables.
+        bootstrap: the cluster to compare with; None: the tables alone.
+
+    Raises:
+        TryLaterError: a server does not answer.
+    """
+    with bar_reader.snapshot(engine) as connection:
+        # the view begins with this read: what the topics hold is read later, so a stored offset is never ahead of them
+        bar_reader.stream_ends(connection)
+        return read_count_ledger(connection, None if bootstrap is None else read_marks(bootstrap))
+
+
+def read_marks(bootstrap: str) -> dict[StreamIdentity, dict[int, tuple[int, int]]]:
+    """Return the first offset held and the next to be written of each partition of both topics.
+
+    Raises:
+        TryLaterError: the cluster does not answer.
+    """
+    streams = describe_streams(bootstrap, (BARS_TOPIC, ACTIONS_TOPIC))
+    return {stream: watermarks(bootstrap, topic) for topic, stream in streams.items()}
 
 
 def heartbeat_age_s(engine: sa.Engine, process: str, now: dt.datetime) -> tuple[float | None, dict[str, Any]]:

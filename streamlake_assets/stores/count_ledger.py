@@ -43,7 +43,8 @@ def read_count_ledger(connection: sa.Connection, marks: Marks | None = None) -> 
     imbalances = [*_holes(connection), *_rows(connection)]
     for count in partitions:
         imbalances += partition_imbalances(count)
-    imbalances.sort(key=lambda one: (one.topic, one.partition, one.first_offset, one.next_offset))
+    # what has no name comes last: the hole it fell into is named before it
+    imbalances.sort(key=lambda one: (one.topic == UNKNOWN, one.topic, one.partition, one.first_offset, one.next_offset))
     return CountLedger(partitions, imbalances)
 
 

@@ -25,10 +25,12 @@ from streamlake_assets.market.forecasts import Forecast, score
 from streamlake_assets.market.sessions import daily_bar_time
 from streamlake_assets.market.signals import Action, Signal
 from streamlake_assets.market.targets import Target
+from streamlake_assets.market.types import Interval
 from streamlake_assets.settings import DATABASE
 from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import ledger, schema
 from streamlake_assets.stores.operations import beat
+from streamlake_assets_tests.bars import NOW, bar, wire
 from streamlake_assets_tests.defs.conftest import (
     INGEST,
     Market,
@@ -87,6 +89,22 @@ def high_below_low(market: Market) -> Iterator[None]:
         connection.execute(sa.update(schema.bars).where(*key).values(high=one.low / 2))
         connection.commit()
         yield
+
+
+@contextmanager
+def bar_removed(market: Market) -> Iterator[None]:
+    with tables_restored(market.settings, schema.bars) as connection:
+        remove_one(connection, schema.bars)
+        yield
+
+
+def remove_one(connection: sa.Connection, table: sa.Table) -> sa.Row[Any]:
+    """Remove one row by hand and return it."""
+    key = list(table.primary_key.columns)
+    row = connection.execute(sa.select(table).order_by(*(column.desc() for column in key)).limit(1)).one()
+    connection.execute(sa.delete(table).where(*(column == row._mapping[column.name] for column in key)))
+    connection.commit()
+    return row
 
 
 @contextmanager
@@ -255,6 +273,7 @@ FAULTS: list[tuple[dg.AssetChecksDefinition, Fault]] = [
     (stream.actions_are_stored, set_back(ACTIONS_TOPIC)),
     (stream.consumer_is_alive, old_heartbeat),
     (raw.bars_keep_the_contract, high_below_low),
+    (raw.ledger_balances, bar_removed),
     (raw.factors_are_positive, factor_zero),
     (raw.instruments_have_bars, silent_instrument),
     (raw.dead_letters_are_few, many_dead_letters),
@@ -284,7 +303,7 @@ def evaluate(check: dg.AssetChecksDefinition, market: Market) -> dg.AssetCheckRe
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 16
+    assert len(FAULTS) == len(keys) == 17
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])
@@ -301,6 +320,25 @@ def test_a_check_passes_on_the_good_state_and_fails_on_its_fault(
     assert bad.description != good.description, "what was found is said"
     assert bad.metadata, "value and limit are in the metadata"
     assert evaluate(check, market).passed, "the fault is undone"
+
+
+@pytest.mark.parametrize(
+    "table", [schema.bars, schema.bar_revisions, schema.dead_letters, schema.ingest_batches], ids=str
+)
+def test_the_ledger_names_the_offsets_of_a_row_that_was_removed(table: sa.Table, market: Market) -> None:
+    with tables_restored(market.settings, *INGEST, schema.bars, schema.bar_revisions) as connection:
+        late = wire(bar(symbol="IBM", price="1", as_of=NOW - dt.timedelta(days=9000), event_time=NOW))
+        ingest(market, [("IBM", late), ("IBM", b"no bar"), ("IBM", wire(bar(symbol="IBM", interval=Interval.M1)))])
+        good = evaluate(raw.ledger_balances, market)
+        assert good.passed, good.description
+        row = remove_one(connection, table)
+        bad = evaluate(raw.ledger_balances, market)
+        batches = {batch.id: batch for batch in connection.execute(sa.select(schema.ingest_batches))}
+    assert not bad.passed
+    batch = row if table is schema.ingest_batches else batches[row.batch_id]
+    assert f"[{batch.partition_no}] offsets {batch.first_offset}..{batch.next_offset - 1}: " in str(bad.description)
+    assert whole_number(bad.metadata["imbalances"]) >= 1
+    assert evaluate(raw.ledger_balances, market).passed
 
 
 def test_intervals_that_hold_nine_of_ten_outcomes_pass(market: Market) -> None:
