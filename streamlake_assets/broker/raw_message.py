@@ -1,6 +1,7 @@
 """From the Kafka client's message to ours: one conversion for the group member and for the page's tail."""
 
 import datetime as dt
+from functools import lru_cache
 
 from confluent_kafka import Message as RawMessage
 
@@ -18,8 +19,13 @@ def to_message(raw: RawMessage) -> Message:
     topic, partition, offset = raw.topic(), raw.partition(), raw.offset()
     if topic is None or partition is None or offset is None:
         raise IntegrityError("the client handed out a message without a place")
-    broker_time = dt.datetime.fromtimestamp(millis / 1000, dt.UTC)
-    return Message(topic, partition, offset, _bytes(raw.key()), _bytes(raw.value()), broker_time)
+    return Message(topic, partition, offset, _bytes(raw.key()), _bytes(raw.value()), _moment(millis))
+
+
+@lru_cache(maxsize=256)
+def _moment(millis: int) -> dt.datetime:
+    # the broker stamps whole batches at once: one object for all their messages is cheaper, here and further on
+    return dt.datetime.fromtimestamp(millis / 1000, dt.UTC)
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -5,13 +5,14 @@ Belongs here: the pure judgement, by offsets alone, so that a batch that is read
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 WINDOW = 1_000
 """Messages that the share is taken of."""
 
 
 class DeadLetterLimit:
-    """Judges the dead letters of partitions by their offsets.
+    """Judges the dead letters of partitions by their offsets: the same ones, cut in any way, stop at the same offset.
 
     Args:
         share: of the last 1,000 offsets of a partition that may be dead letters; judged once so many were read; 0: any.
@@ -46,6 +47,17 @@ class DeadLetterLimit:
         if self._share and offset - first + 1 >= WINDOW and len(dead) > self._share * WINDOW:
             return f"{len(dead)} of the last {WINDOW} messages are dead letters (limit {self._share:.0%})"
         return ""
+
+    def remember(self, place: tuple[str, int], begin: int, offsets: Iterable[int]) -> None:
+        """Begin with what is stored of a partition: who reads it, and since when, must not matter.
+
+        Args:
+            place: topic and partition.
+            begin: offset from which on its dead letters count.
+            offsets: of those of the last 1,000 offsets, rising.
+        """
+        self._dead[place] = deque(offsets)
+        self._begin[place] = begin
 
     def forget(self, place: tuple[str, int]) -> None:
         """Begin anew with a partition: it was let go, or belongs to somebody else."""

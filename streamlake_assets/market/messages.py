@@ -50,6 +50,13 @@ class DeadLetter(NamedTuple):
     payload: bytes | None
 
 
+class RecentDead(NamedTuple):
+    """Offsets of the last dead letters of a partition, rising, and the offset from which on they count."""
+
+    begin: int
+    offsets: Sequence[int]
+
+
 class Slice(msgspec.Struct, frozen=True):
     """Consecutive messages of one partition, decoded; ``next_offset`` is the first offset after them.
 
@@ -120,6 +127,9 @@ class IngestStore(Protocol):
 
     def stopped(self, stream: StreamIdentity) -> dict[int, str]:
         """Return the partitions that nobody may read, with the reason."""
+
+    def recent_dead(self, stream: StreamIdentity, partition: int) -> RecentDead:
+        """Return the dead letters that count for the limit of a partition."""
 
     def prepare(self, part: Slice) -> ReadyPart:
         """Do the part of the work that needs no transaction; may be called by another thread than ``ingest``."""

@@ -148,6 +148,8 @@ class IngestLoop:
         stopped = {(topic, partition) for partition in self._store.stopped(self._streams[topic]) if partition in wanted}
         for partition in wanted:
             self._drop((topic, partition))
+            if partition in stored:
+                self._remember_dead((topic, partition))
         found = {partition: offset for partition, offset in stored.items() if partition in wanted}
         self._next.update({(topic, partition): offset for partition, offset in found.items()})
         self._reader.release({(topic, partition) for partition in wanted} - stopped)
@@ -197,6 +199,9 @@ class IngestLoop:
         stored = self._collect()
         self._handover.close()
         return stored
+
+    def _remember_dead(self, place: Place) -> None:
+        self._limit.remember(place, *self._store.recent_dead(self._streams[place[0]], place[1]))
 
     def _drop(self, place: Place) -> None:
         self._next.pop(place, None)
@@ -320,7 +325,7 @@ class IngestLoop:
                 released = {place for place in self._stopped if place[0] == topic} - held
                 for place in released:
                     self._log.info("released", topic=place[0], partition=place[1])
-                    self._limit.forget(place)
+                    self._remember_dead(place)
                 self._stopped -= released
                 self._reader.rewind({place: self._next[place] for place in released if place in self._next})
                 self._reader.release(released)

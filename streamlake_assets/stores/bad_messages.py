@@ -1,6 +1,7 @@
 """What an ingest transaction writes of messages that broke the contract: dead letters, and the stop of a partition.
 
-Belongs here: writing within the caller's transaction. Stays out: what operators do with them (``dead_letters``).
+Belongs here: writing within the caller's transaction, and what a limit must know of the past. Stays out: what operators
+do with them (``dead_letters``, ``stopped_partitions``).
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from streamlake_assets.market.messages import DeadLetter
+from streamlake_assets.market.dead_letter_limit import WINDOW
+from streamlake_assets.market.messages import DeadLetter, RecentDead, StreamIdentity
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.operations import put_alert
 from streamlake_assets.stores.prepared import ReadySlice
@@ -38,13 +40,38 @@ def write_dead(connection: sa.Connection, place: Place, batch_id: int, letters: 
         connection.execute(mysql.insert(schema.dead_letters), rows)
 
 
+def recent_dead(connection: sa.Connection, stream: StreamIdentity, partition: int) -> RecentDead:
+    """Read the dead letters of the last 1,000 offsets of a partition, from where it was last released on."""
+    s, o, p, d, b = (
+        *(schema.streams, schema.stream_offsets, schema.stopped_partitions),
+        *(schema.dead_letters, schema.ingest_batches),
+    )
+    stream_id = connection.execute(
+        sa.select(s.c.id).where(s.c.cluster_id == stream.cluster_id, s.c.topic_id == stream.topic_id)
+    ).scalar()
+
+    def of_partition(table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.and_(table.c.stream_id == stream_id, table.c.partition_no == partition)
+
+    following = connection.execute(sa.select(o.c.next_offset).where(of_partition(o))).scalar()
+    if following is None:
+        return RecentDead(0, [])
+    released = sa.select(p.c.next_offset).where(of_partition(p), p.c.released_at.is_not(None))
+    begin = connection.execute(released).scalar()
+    if begin is None:
+        begin = connection.execute(sa.select(sa.func.min(b.c.first_offset)).where(of_partition(b))).scalar()
+    begin = following if begin is None else begin
+    query = sa.select(d.c.kafka_offset).where(of_partition(d), d.c.kafka_offset >= max(begin, following - WINDOW))
+    return RecentDead(begin, list(connection.execute(query.order_by(d.c.kafka_offset)).scalars()))
+
+
 def write_stop(connection: sa.Connection, place: Place, last: ReadySlice) -> None:
     """Stop a partition behind its last slice, and raise an alert."""
     stream_id, partition = place
-    stopped = mysql.insert(schema.stopped_partitions).values(
-        stream_id=stream_id, partition_no=partition, next_offset=last.next_offset, reason=last.stop
-    )
-    connection.execute(stopped.on_duplicate_key_update(next_offset=stopped.inserted.next_offset))
+    values = {"next_offset": last.next_offset, "reason": last.stop, "stopped_at": schema.NOW, "released_at": None}
+    stopped = mysql.insert(schema.stopped_partitions).values(stream_id=stream_id, partition_no=partition, **values)
+    # it may have stopped before, and been released
+    connection.execute(stopped.on_duplicate_key_update(**values))
     name = f"{last.stream.topic}[{partition}]"
     put_alert(
         connection,

@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import IntegrityError as DuplicateOrForeignKey
 
 from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
-from streamlake_assets.market.messages import Counts, DeadLetter, Slice, StreamIdentity
+from streamlake_assets.market.messages import Counts, DeadLetter, RecentDead, Slice, StreamIdentity
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.stores import literals, schema
-from streamlake_assets.stores.bad_messages import write_dead, write_stop
+from streamlake_assets.stores.bad_messages import recent_dead, write_dead, write_stop
 from streamlake_assets.stores.dimensions import Dimensions, ensure_stream
 from streamlake_assets.stores.fact_tables import ACTIONS, BARS, KIND_NUMBER
 from streamlake_assets.stores.mysql import outages_as_try_later
@@ -125,10 +125,19 @@ class BarStore:
         query = (
             sa.select(table.c.partition_no, table.c.reason)
             .join(s, s.c.id == table.c.stream_id)
-            .where(s.c.cluster_id == stream.cluster_id, s.c.topic_id == stream.topic_id)
+            .where(s.c.cluster_id == stream.cluster_id, s.c.topic_id == stream.topic_id, table.c.released_at.is_(None))
         )
         with outages_as_try_later("reading stopped partitions"), self._engine.connect() as connection:
             return {row.partition_no: row.reason for row in connection.execute(query)}
+
+    def recent_dead(self, stream: StreamIdentity, partition: int) -> RecentDead:
+        """Return the dead letters that count for the limit of a partition.
+
+        Raises:
+            TryLaterError: the database is not available.
+        """
+        with outages_as_try_later("reading dead letters"), self._engine.connect() as connection:
+            return recent_dead(connection, stream, partition)
 
     def prepare(self, part: Slice) -> ReadySlice:
         """Make a slice ready to be written: the part of the work that needs no database."""

@@ -119,7 +119,8 @@ stopped_partitions = _table(
     sa.Column("next_offset", sa.BigInteger, nullable=False, comment="Where it goes on when it is let go"),
     sa.Column("reason", sa.String(512), nullable=False),
     sa.Column("stopped_at", Moment, nullable=False, server_default=NOW),
-    comment="Partitions that no consumer reads, because too many of their messages broke the contract",
+    sa.Column("released_at", Moment, comment="NULL: stopped; else its dead letters count from next_offset on"),
+    comment="Partitions that too many bad messages stopped; no consumer reads them until they are released",
 )
 ingest_batches = _table(
     "ingest_batches",

@@ -34,6 +34,7 @@ def stopped_partitions(
     query = (
         sa.select(p.c.stream_id, s.c.topic, p.c.partition_no, p.c.next_offset, p.c.reason, p.c.stopped_at)
         .join(s, s.c.id == p.c.stream_id)
+        .where(p.c.released_at.is_(None))
         .order_by(s.c.topic, p.c.partition_no)
     )
     if topic is not None:
@@ -55,8 +56,9 @@ def resume(
     resumed = []
     with outages_as_try_later("letting partitions go"), engine.begin() as connection:
         for one in stopped_partitions(connection, topic, partition):
-            here = (p.c.stream_id == one.stream_id, p.c.partition_no == one.partition)
-            if not connection.execute(sa.delete(p).where(*here)).rowcount:
+            here = (p.c.stream_id == one.stream_id, p.c.partition_no == one.partition, p.c.released_at.is_(None))
+            # the row stays: dead letters before it do not count against the partition any more
+            if not connection.execute(sa.update(p).where(*here).values(released_at=schema.NOW)).rowcount:
                 continue  # somebody else was first
             name = f"{one.topic}[{one.partition}]"
             put_alert(

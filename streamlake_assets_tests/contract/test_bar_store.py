@@ -3,7 +3,8 @@
 import datetime as dt
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -14,12 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamlake_assets.errors import OffsetFencedError, TryLaterError
-from streamlake_assets.market.messages import Arrival, Counts, DeadLetter, Slice, StreamIdentity
+from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
+from streamlake_assets.market.messages import Arrival, Counts, DeadLetter, RecentDead, Slice, StreamIdentity
 from streamlake_assets.market.sessions import UTC, daily_bar_time
 from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval, Status
+from streamlake_assets.settings import DatabaseRole
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets.stores.operations import put_alert
 from streamlake_assets_tests.bars import (
     ACTIONS_STREAM,
     BARS_STREAM,
@@ -270,14 +274,22 @@ def a_history() -> list[Bar | CorporateAction]:
     return facts * 2
 
 
-def test_any_order_of_arrival_leaves_equal_tables(database: Database) -> None:
+@pytest.fixture
+def loading(database: Database) -> Iterator[sa.Engine]:
+    engine = make_engine(database.settings, DatabaseRole.WRITER, local_infile=True)
+    yield engine
+    engine.dispose()
+
+
+def test_any_order_of_arrival_leaves_equal_tables(database: Database, loading: sa.Engine) -> None:
     facts = a_history()
     found = []
-    for seed in range(5):
+    for seed in range(6):
         database.empty()
         order = random.Random(seed)
         order.shuffle(facts)
-        store = BarStore(database.writer, f"order {seed}")
+        # by typed literals and by LOAD DATA: one result
+        store = BarStore(loading if seed % 2 else database.writer, f"order {seed}", bulk=bool(seed % 2))
         offsets = {BARS_STREAM: 0, ACTIONS_STREAM: 0}
         todo = list(facts)
         while todo:
@@ -291,6 +303,7 @@ def test_any_order_of_arrival_leaves_equal_tables(database: Database) -> None:
                     offsets[stream] += len(own)
             store.ingest(slices)
         found.append(database.meaning())
+        assert_batches_count_their_rows(database)
     assert all(one == found[0] for one in found)
     assert {name: len(rows) for name, rows in found[0].items()} == {
         "instruments": 5,
@@ -300,6 +313,115 @@ def test_any_order_of_arrival_leaves_equal_tables(database: Database) -> None:
         "corporate_actions": 3,
         "corporate_action_revisions": 1,
     }  # fmt: skip
+
+
+def assert_batches_count_their_rows(database: Database) -> None:
+    facts = (schema.bars, schema.bar_revisions, schema.corporate_actions, schema.corporate_action_revisions)
+    rows = Counter(row.batch_id for table in facts for row in database.rows(table))
+    batches = database.rows(schema.ingest_batches)
+    assert {batch.id: batch.versions for batch in batches if batch.versions} == dict(rows)
+    dead = Counter(row.batch_id for row in database.rows(schema.dead_letters))
+    assert {batch.id: batch.dead for batch in batches if batch.dead} == dict(dead)
+
+
+# new bars without a look-up
+
+
+def test_bars_later_than_all_that_is_stored_are_not_looked_up(store: BarStore, database: Database) -> None:
+    put(store, *days(3))
+    with statements(database.writer) as seen:
+        assert put(store, *[bar(SESSION + dt.timedelta(days=n)) for n in range(3, 9)], first=3) == Counts(new=6)
+    assert [one.split("`")[0].strip() for one in seen] == ["UPDATE", "INSERT INTO", "INSERT INTO", "INSERT INTO"]
+    assert_batches_count_their_rows(database)
+
+
+def test_a_bar_that_somebody_else_stored_meanwhile_is_looked_up_after_all(store: BarStore, database: Database) -> None:
+    put(store, *days(3))
+    other = BarStore(database.writer, "other")
+    later = [bar(SESSION + dt.timedelta(days=n)) for n in range(3, 6)]
+    put(other, later[1], replace(later[2], close=later[2].high, as_of=NOW), partition=1)
+    assert put(store, *later, first=3) == Counts(new=1, same=1, older=1)
+    assert database.count(schema.bars) == 6
+    assert_batches_count_their_rows(database)
+
+
+def test_late_bars_between_new_ones_are_put_in_their_place(store: BarStore, database: Database) -> None:
+    all_days = days(8)
+    put(store, all_days[0], all_days[5])
+    assert put(store, all_days[6], all_days[2], all_days[7], all_days[5], first=2) == Counts(new=3, same=1)
+    assert put(store, all_days[1], all_days[3], first=6) == Counts(new=2)
+    assert [row.session_date for row in database.rows(schema.bars)] == [
+        SESSION + dt.timedelta(days=n) for n in (0, 1, 2, 3, 5, 6, 7)
+    ]
+    assert_batches_count_their_rows(database)
+
+
+def test_two_sources_of_one_series_in_one_batch_are_merged(store: BarStore, database: Database) -> None:
+    first, second = days(2)
+    better = replace(first, source="bokeh_sampledata", close=first.high)
+    assert put(store, first, better, second) == Counts(new=2, changed=1)
+    assert [row.close for row in database.rows(schema.bars)] == [12, 11]
+    assert [row.close for row in database.rows(schema.bar_revisions)] == [11]
+    assert_batches_count_their_rows(database)
+
+
+def test_slices_that_follow_each_other_are_one_batch(store: BarStore, database: Database) -> None:
+    facts = days(6)
+    slices = [
+        slice_of(facts[:2]),
+        slice_of(facts[2:5], 2),
+        slice_of(days(1, symbol="MSFT"), 9, 1),
+        slice_of(facts[5:], 5),
+    ]
+    assert store.ingest(slices) == Counts(new=7)
+    found = [(b.partition_no, b.first_offset, b.next_offset, b.new) for b in database.rows(schema.ingest_batches)]
+    assert found == [(0, 0, 6, 6), (1, 9, 10, 1)]
+    with pytest.raises(IntegrityError, match="does not follow"):
+        store.ingest([slice_of(facts[:1], 6), slice_of(facts[:1], 8)])
+
+
+def test_what_must_be_true_together_is_written_together_or_not_at_all(store: BarStore, database: Database) -> None:
+    def alert(connection: sa.Connection) -> None:
+        put_alert(connection, "key", "info", "subject", "body")
+
+    def fail(connection: sa.Connection) -> None:
+        alert(connection)
+        raise IntegrityError("refused")
+
+    with pytest.raises(IntegrityError, match="refused"):
+        store.ingest([slice_of(days(2))], within=fail)
+    assert database.count(schema.bars) == database.count(schema.alert_outbox) == 0
+    store.ingest([slice_of(days(2))], within=alert)
+    assert (database.count(schema.bars), database.count(schema.alert_outbox)) == (2, 1)
+
+
+# the stop of a partition
+
+
+def test_a_stop_is_in_the_transaction_with_its_alert_and_holds_until_released(
+    store: BarStore, database: Database
+) -> None:
+    part = replace(with_dead(slice_of(days(1)), [letter(1)]), stop="2 in a row")
+    store.ingest([part])
+    assert store.stopped(BARS_STREAM) == {0: "2 in a row"}
+    assert store.stopped(ACTIONS_STREAM) == store.stopped(BARS_STREAM._replace(topic_id="made anew")) == {}
+    (alert,) = database.rows(schema.alert_outbox)
+    assert (alert.severity, alert.subject) == ("error", "finance-data[0] is stopped: 2 in a row")
+    assert store.recent_dead(BARS_STREAM, 0) == RecentDead(0, [1])
+    with database.admin.begin() as connection:
+        connection.execute(sa.update(schema.stopped_partitions).values(released_at=schema.NOW))
+    assert store.stopped(BARS_STREAM) == {}
+    assert store.recent_dead(BARS_STREAM, 0) == RecentDead(2, [])
+    store.ingest([Slice(BARS_STREAM, 0, 2, 3, [], [letter(2)], "again")])
+    assert store.stopped(BARS_STREAM) == {0: "again"}
+    assert database.count(schema.alert_outbox) == 2
+
+
+def test_dead_letters_of_long_ago_do_not_count(store: BarStore, database: Database) -> None:
+    store.ingest([Slice(BARS_STREAM, 0, 10, 20, [], [letter(n) for n in range(10, 20)])])
+    store.ingest([Slice(BARS_STREAM, 0, 20, 1016, [], [letter(1015)])])
+    assert store.recent_dead(BARS_STREAM, 0) == RecentDead(10, [16, 17, 18, 19, 1015])
+    assert store.recent_dead(BARS_STREAM, 3) == RecentDead(0, [])
 
 
 # descriptions

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
-from streamlake_assets.market.messages import Counts, Slice, StreamIdentity
+from streamlake_assets.market.messages import Counts, RecentDead, Slice, StreamIdentity
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.sidecar.handover import MOST_WAITING, Handover, InlineHandover, Stored, ThreadHandover, Work
 from streamlake_assets_tests.bars import BARS_STREAM
@@ -26,6 +26,9 @@ class GatedStore:
 
     def stopped(self, stream: StreamIdentity) -> dict[int, str]:
         return {}
+
+    def recent_dead(self, stream: StreamIdentity, partition: int) -> RecentDead:
+        return RecentDead(0, [])
 
     def prepare(self, part: Slice) -> Slice:
         return part

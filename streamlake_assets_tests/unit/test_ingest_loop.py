@@ -9,7 +9,7 @@ from streamlake_assets.broker.memory import MemoryBroker, MemoryReader
 from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, MAX_BYTES
 from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
-from streamlake_assets.market.messages import Counts, Message, Slice, StreamIdentity
+from streamlake_assets.market.messages import Counts, Message, RecentDead, Slice, StreamIdentity
 from streamlake_assets.sidecar.ingest import IngestLoop, cut_slice
 from streamlake_assets_tests.bars import BARS_STREAM, NOW, SESSION, action, bar, message, wire
 
@@ -24,6 +24,7 @@ class MemoryStore:
         self.offsets: dict[StreamIdentity, dict[int, int]] = {}
         self.stored: list[Slice] = []
         self.stops: dict[StreamIdentity, dict[int, str]] = {}
+        self.released: dict[int, int] = {}
         self.down = False
         self.lose_next_commit = False
 
@@ -36,6 +37,11 @@ class MemoryStore:
         if self.down:
             raise TryLaterError("down")
         return dict(self.stops.get(stream, {}))
+
+    def recent_dead(self, stream: StreamIdentity, partition: int) -> RecentDead:
+        parts = [part for part in self.stored if (part.stream, part.partition) == (stream, partition)]
+        begin = self.released.get(partition, parts[0].first_offset if parts else 0)
+        return RecentDead(begin, [one.offset for part in parts for one in part.dead if one.offset >= begin])
 
     def prepare(self, part: Slice) -> Slice:
         return part
@@ -294,11 +300,33 @@ def test_a_stopped_partition_goes_on_where_it_stopped_once_it_is_let_go(rig: Rig
     rig.send(4, symbols="A")
     rig.turns(3)
     assert len(rig.store.places()) == 4
+    rig.store.released = {part.partition: part.next_offset for part in rig.store.stored if part.stop}
     rig.store.stops.clear()
     rig.clock += 10
     rig.turns(3)
     assert rig.loop.stopped == set()
     assert rig.store.places() == rig.sent()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.data())
+def test_however_messages_are_cut_and_whoever_reads_them_they_stop_at_the_same_offset(
+    are_bad: list[bool], data: st.DataObject
+) -> None:
+    def stored_up_to(cuts: list[int]) -> list[int]:
+        rig = Rig()
+        rig.loop = limited(rig, run=2)
+        for number, is_bad in enumerate(are_bad):
+            rig.broker.send(BARS_TOPIC, "A", b"{" if is_bad else WHOLE.replace(b"AAPL", b"A"))
+            if number in cuts:
+                rig.turns(1)
+                # another member takes over
+                rig.loop = limited(rig, run=2)
+                rig.assign()
+        rig.turns(2)
+        return [part.next_offset for part in rig.store.stored][-1:]
+
+    cuts = data.draw(st.lists(st.integers(0, 40)))
+    assert stored_up_to(cuts) == stored_up_to([])
 
 
 def test_a_partition_that_was_stopped_is_not_read_by_whoever_gets_it(rig: Rig) -> None:

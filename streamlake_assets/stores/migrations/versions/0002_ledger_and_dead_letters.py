@@ -63,9 +63,15 @@ def upgrade() -> None:
         sa.Column(
             "stopped_at", mysql.DATETIME(fsp=6), server_default=sa.text("CURRENT_TIMESTAMP(6)"), nullable=False
         ),
+        sa.Column(
+            "released_at",
+            mysql.DATETIME(fsp=6),
+            nullable=True,
+            comment="NULL: stopped; else its dead letters count from next_offset on",
+        ),
         sa.ForeignKeyConstraint(["stream_id"], ["streams.id"], name=op.f("fk_stopped_partitions_stream_id")),
         sa.PrimaryKeyConstraint("stream_id", "partition_no", name=op.f("pk_stopped_partitions")),
-        comment="Partitions that no consumer reads, because too many of their messages broke the contract",
+        comment="Partitions that too many bad messages stopped; no consumer reads them until they are released",
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_unicode_ci",
