@@ -81,8 +81,8 @@ check: $(STAMP) ## format, lint, types, imports, Dagster definitions, fast tests
 	$(BIN)/dg check defs
 	$(BIN)/python -m pytest -q -m '$(FAST)'
 
-bench: setup ## benchmarks, quick profile
-	@exec $(BIN)/python -m benchmarks run --profile quick
+bench: setup ## benchmarks; PROFILE=full for the long run
+	@exec $(BIN)/python -m benchmarks run --profile $(or $(PROFILE),quick)
 
 clean: ## remove .venv, caches and build files; data (.streamlake) stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

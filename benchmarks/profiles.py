@@ -101,6 +101,8 @@ def run(name: str, profile: Profile, only: Collection[str], commit: str, say: Sa
             result["memory"] = memory.measure(rig, profile.away_s)
         if "latency" in only:
             result["latency"] = latency.measure(rig, profile.latency_s)
+            if profile.two:
+                result["latency_loop"] = latency.measure_loop(rig, profile.latency_s)
     if "partitions" in only:
         result["by_partitions"] = _by_partitions(profile, say)
     result["chain"] = [CHAIN[case](3, say) for case in profile.chain if case in only]

@@ -152,7 +152,14 @@ def _latency(result: Mapping[str, Any]) -> str:
         for point in result.get("latency", [])
     ]
     head = ("messages/s", "p50 ms", "p99 ms", "max below ms", "producer late, p99 ms", "processors busy %", "messages")
-    return "## From event to row\n\n" + table(head, rows) if rows else ""
+    lines = [
+        f"- The `consume(5000, 0.1)` loop at {point['rate']:,} messages/s: p50 {number(point['p50_ms'])} ms, "
+        f"p99 {number(point['p99_ms'])} ms."
+        for point in result.get("latency_loop", [])
+    ]
+    if not rows:
+        return ""
+    return "\n\n".join(["## From event to row", table(head, rows), *(["\n".join(lines)] if lines else [])])
 
 
 def _memory(result: Mapping[str, Any]) -> str:

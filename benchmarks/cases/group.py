@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Producer
 
 from benchmarks import machine
-from streamlake_assets.broker.reader import GroupProtocol, KafkaReader
+from streamlake_assets.broker.reader import PROTOCOL, GroupProtocol, KafkaReader
 from streamlake_assets.broker.topics import PARTITIONS, client_config, ensure_topics
 from streamlake_assets.errors import IntegrityError
 from streamlake_assets.servers.home import Home
@@ -61,20 +61,21 @@ _FAST_BROKER = (
     ("group.consumer.min.heartbeat.interval.ms", 500),
     ("group.consumer.heartbeat.interval.ms", 500),
 )
-_OLD_BEAT = (("heartbeat.interval.ms", 2_000),)
-_BEAT = (("heartbeat.interval.ms", 500),)
-_SIX = (("session.timeout.ms", 6_000), *_BEAT)
+_SLOW = (("session.timeout.ms", 10_000), ("heartbeat.interval.ms", 2_000))
+_BEAT = (("session.timeout.ms", 10_000), ("heartbeat.interval.ms", 500))
 VARIANTS = {
-    "range": Variant(GroupProtocol.RANGE, client=_OLD_BEAT),
-    "range+static": Variant(GroupProtocol.RANGE, static=True, client=_OLD_BEAT),
-    "cooperative": Variant(GroupProtocol.COOPERATIVE, client=_OLD_BEAT),
-    "cooperative+static": Variant(GroupProtocol.COOPERATIVE, static=True, client=_OLD_BEAT),
-    "cooperative beat": Variant(GroupProtocol.COOPERATIVE, client=_BEAT),
-    "cooperative beat 6 s": Variant(GroupProtocol.COOPERATIVE, client=_SIX),
+    # as the reader is by default
+    "default": Variant(PROTOCOL),
+    "default, static": Variant(PROTOCOL, static=True),
+    "range": Variant(GroupProtocol.RANGE, client=_SLOW),
+    "range, static": Variant(GroupProtocol.RANGE, static=True, client=_SLOW),
+    "cooperative": Variant(GroupProtocol.COOPERATIVE, client=_SLOW),
+    "cooperative, static": Variant(GroupProtocol.COOPERATIVE, static=True, client=_SLOW),
+    "cooperative, beat": Variant(GroupProtocol.COOPERATIVE, client=_BEAT),
     "consumer": Variant(GroupProtocol.CONSUMER),
-    "consumer+static": Variant(GroupProtocol.CONSUMER, static=True),
-    "consumer beat 10 s": Variant(GroupProtocol.CONSUMER, broker=_FAST_BROKER),
-    "consumer+static beat 10 s": Variant(GroupProtocol.CONSUMER, static=True, broker=_FAST_BROKER),
+    "consumer, static": Variant(GroupProtocol.CONSUMER, static=True),
+    "consumer, beat": Variant(GroupProtocol.CONSUMER, broker=_FAST_BROKER),
+    "consumer, static, beat": Variant(GroupProtocol.CONSUMER, static=True, broker=_FAST_BROKER),
 }
 
 

@@ -11,6 +11,7 @@ the use of all processors meanwhile, ``late`` how late the producer was against 
 
 import json
 import sys
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,6 +91,46 @@ def _at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
         f"(producer late by p99 {result['late_p99_ms']} ms; processors {busy:.0f} % busy)"
     )
     return result
+
+
+def measure_loop(rig: Rig, seconds: float) -> list[dict[str, Any]]:
+    """Return p50, p99 and maximum of the ``consume(5000, 0.1)`` loop of the executemany peer, for comparison.
+
+    It is left out at the highest rate, which it does not keep up with everywhere.
+    """
+    return [_loop_at_rate(rig, rate, seconds) for rate in RATES[:2]]
+
+
+def _loop_at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
+    rig.empty()
+    begin_at_end(rig)
+    warm, sent = int(rate * WARM_S), int(rate * seconds)
+    file = rig.folder / "loop.json"
+    file.unlink(missing_ok=True)
+    argv = [
+        sys.executable,
+        "-m",
+        "benchmarks.peers.executemany",
+        uuid.uuid4().hex,
+        str(warm + sent),
+        str(file),
+        str(warm),
+    ]
+    child = rig.child("loop", argv, environment(rig.settings))
+    child.start()
+    try:
+        _send(rig, rate, WARM_S, 0)
+        _wait_stored(rig, warm, child)
+        _send(rig, rate, seconds, warm)
+        if not wait_until(lambda: file.exists() or not child.running, PATIENCE_S) or not file.exists():
+            raise StreamlakeError(f"the loop did not store everything: {child.log_tail()}")
+    finally:
+        child.stop()
+    checks.require(f"loop at {rate}/s", checks.sums(rig.owner), checks.sums_of(bars(warm + sent)))
+    values = sorted(json.loads(file.read_text())["latencies_s"])
+    found = {f"p{share}_ms": round(values[len(values) * share // 100] * 1000, 1) for share in (50, 99)}
+    rig.say(f"consume(5000, 0.1) loop at {rate:,}/s: p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms")
+    return {"rate": rate, **found, "max_ms": round(values[-1] * 1000, 1)}
 
 
 def _as_lists(found: Histogram) -> dict[str, list[float | str]]:

@@ -156,4 +156,4 @@ class Peer:
 def _places(child: ChildProcess, report: Path) -> dict[int, int]:
     if not wait_until(lambda: report.exists() or not child.running, 30):
         return {}
-    return {int(partition): offset for partition, offset in json.loads(report.read_text()).items()}
+    return {int(partition): offset for partition, offset in json.loads(report.read_text())["places"].items()}

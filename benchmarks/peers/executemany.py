@@ -1,10 +1,13 @@
 """What a careful user writes: batches, the same decoder, SQLAlchemy's executemany, offsets in the same transaction.
 
-``python -m benchmarks.peers.executemany GROUP MOST REPORT``; one thread. It upserts without asking which version wins,
+``python -m benchmarks.peers.executemany GROUP MOST REPORT [SKIP]``; one thread. With SKIP it reports the latencies from
+event to row of all messages after the first SKIP. It upserts without asking which version wins,
 and writes one batch record and one offset row for each partition of a batch. Stays out: revisions, dead letters,
 touches.
 """
 
+import sys
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -35,7 +38,8 @@ def main() -> None:
         with work.engine.connect() as connection:
             query = sa.select(schema.streams.c.id).where(schema.streams.c.topic_id == stream.topic_id)
             stream_id = connection.execute(query).scalar_one()
-        done = 0
+        done, skip = 0, int(sys.argv[4]) if len(sys.argv) > 4 else None
+        latencies: list[float] = []
         while done < work.most:
             messages = [message for message in work.consumer.consume(BATCH, 0.1) if message.error() is None]
             if not messages:
@@ -51,6 +55,16 @@ def main() -> None:
                     connection.execute(move, {**place, "next_offset": group[-1].offset() + 1})
                     work.places[partition] = group[-1].offset() + 1
             done += len(messages)
+            if skip is not None:
+                now = time.time()
+                latencies += [now - _event_time(message) for message in messages]
+        if skip is not None:
+            work.report["latencies_s"] = [round(value, 4) for value in latencies[skip:]]
+
+
+def _event_time(message: Any) -> float:
+    plain = to_message(message)
+    return decode_bar(plain.value, plain.key, plain.broker_time).event_time.timestamp()
 
 
 def _write_batch(connection: sa.Connection, place: dict[str, int], group: list[Any]) -> int:

@@ -35,11 +35,13 @@ class Task(NamedTuple):
     source_id: int
     places: dict[int, int]
     """Next offset of each partition, kept by the one who stores."""
+    report: dict[str, Any]
+    """What the report says beside the places."""
 
 
 @contextmanager
 def task(config: dict[str, Any]) -> Iterator[Task]:
-    """Read the arguments GROUP MOST REPORT, subscribe, and write the report when the work is done."""
+    """Read the arguments GROUP MOST REPORT, subscribe at the stored offsets, write the report at the end."""
     group, most, report = sys.argv[1:4]
     settings = load_settings()
     engine = make_engine(settings, DatabaseRole.WRITER)
@@ -49,18 +51,20 @@ def task(config: dict[str, Any]) -> Iterator[Task]:
         ids = dict(connection.execute(sa.select(i.c.symbol, i.c.id)).tuples().all())
         intervals = dict(connection.execute(sa.select(v.c.name, v.c.id)).tuples().all())
         source = connection.execute(sa.select(s.c.id).where(s.c.name == "benchmark")).scalar_one()
-    places: dict[int, int] = {}
-    consumer.subscribe([BARS_TOPIC], on_assign=_from_the_beginning)
-    yield Task(settings, engine, consumer, int(most), ids, intervals, source, places)
+        o = schema.stream_offsets
+        starts = dict(connection.execute(sa.select(o.c.partition_no, o.c.next_offset)).tuples().all())
+
+    def begin(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for place in partitions:
+            place.offset = starts.get(place.partition, OFFSET_BEGINNING)
+        consumer.assign(partitions)
+
+    work = Task(settings, engine, consumer, int(most), ids, intervals, source, {}, {})
+    consumer.subscribe([BARS_TOPIC], on_assign=begin)
+    yield work
     consumer.close()
     engine.dispose()
-    write_atomic(Path(report), json.dumps(places))
-
-
-def _from_the_beginning(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    for place in partitions:
-        place.offset = OFFSET_BEGINNING
-    consumer.assign(partitions)
+    write_atomic(Path(report), json.dumps({"places": work.places, **work.report}))
 
 
 def plain_row(message: Any, work: Task) -> dict[str, Any]:
