@@ -23,9 +23,15 @@ CONSUMER_CONFIG: dict[str, Any] = {
     "auto.offset.reset": "error",
     "max.poll.interval.ms": 300_000,
     "fetch.wait.max.ms": 100,
-    # default 64 MiB: bounded memory while the database is down
-    "queued.max.messages.kbytes": 16_384,
-    "fetch.message.max.bytes": 1_048_576,
+    # memory is bounded however much waits on the topic (default 64 MiB and up to 50 MiB a fetch); a message that is
+    # larger still comes, alone
+    "queued.max.messages.kbytes": 2_048,
+    "fetch.message.max.bytes": 262_144,
+    "fetch.max.bytes": 524_288,
+    # the client would raise fetch.max.bytes to its default of 1 MB
+    "message.max.bytes": 262_144,
+    # with the default of 1 s a full queue runs empty before the next fetch
+    "fetch.queue.backoff.ms": 10,
     "enable.partition.eof": False,
 }
 
@@ -43,9 +49,10 @@ class GroupProtocol(StrEnum):
 
 PROTOCOL = GroupProtocol.COOPERATIVE
 CLASSIC_CONFIG: dict[str, Any] = {
-    # with the default of 45 s a killed consumer's partitions would wait that long
-    "session.timeout.ms": 10_000,
-    "heartbeat.interval.ms": 2_000,
+    # a killed member's partitions wait that long (default 45 s); brokers accept no less unless they are told to
+    "session.timeout.ms": 6_000,
+    # members hear of a change with their next heartbeat, and an incremental one takes two
+    "heartbeat.interval.ms": 500,
 }
 
 Place = tuple[str, int]

@@ -1,6 +1,7 @@
 """The real broker: topics as the contract says, keys where Java puts them, reading from offsets that we hold."""
 
 import datetime as dt
+import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from itertools import count
@@ -170,7 +171,8 @@ def test_topics_are_made_once_with_the_settings_of_the_contract(kafka: str, admi
     assert {name: held[name].value for name in ("retention.ms", "retention.bytes", "message.timestamp.type")} == {
         "retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime",
     }  # fmt: skip
-    assert watermarks(kafka, names[0]) == dict.fromkeys(range(PARTITIONS), (0, 0))
+    # a new partition has its leader a moment later
+    assert eventually(lambda: watermarks(kafka, names[0])) == dict.fromkeys(range(PARTITIONS), (0, 0))
 
 
 @pytest.mark.parametrize(("name", "value"), [("message.timestamp.type", "CreateTime"), ("retention.ms", "1000000")])
@@ -293,6 +295,18 @@ def test_a_full_topic_comes_in_full_batches(kafka: str, topic: str, member: Call
     assert max(map(len, batches)) == 5000
     # the prefetch is bounded, so some batches are short, but never many
     assert len(batches) <= 20
+
+
+def test_a_message_larger_than_a_fetch_comes_and_so_do_those_behind_it(
+    kafka: str, topic: str, member: Callable[..., Member]
+) -> None:
+    large = 900_000
+    with Publisher(kafka) as publisher:
+        for size in (10, large, 10):
+            # bytes that do not compress
+            publisher.send(topic, "AAPL", random.Random(size).randbytes(size))
+    got = [message for batch in member(topic).take(3) for message in batch]
+    assert [len(message.value or b"") for message in got] == [10, large, 10]
 
 
 def test_paused_nothing_comes_and_after_a_rewind_all_of_it_again(
