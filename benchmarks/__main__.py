@@ -6,9 +6,11 @@ to ``benchmarks/results/``, which is not committed.
 
 import datetime as dt
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +47,9 @@ def run(
     if unknown := set(case or ()) - set(known):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: profile {profile} has {', '.join(known)}")
     wanted = {*case, figures.REFERENCE} if case else set(known)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # also when started in the background, where SIGINT is ignored: servers must not outlive the run
+        signal.signal(number, _end)
     try:
         result = profiles.run(profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True))
     except StreamlakeError as error:
@@ -111,6 +116,10 @@ def _print_verdicts(result: dict[str, Any]) -> None:
         value = reports.span(verdict.value) if verdict.value else "not run"
         state = "ok  " if verdict.passed else "FAIL" if verdict.value else "-   "
         typer.echo(f"{state} {verdict.gate.what:<62} {value:<28} gate {sign} {verdict.gate.gate:g}")
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _commit() -> str:
