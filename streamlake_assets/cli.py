@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from streamlake_assets.commands import ingest_app
 from streamlake_assets.commands.terminal import (
     EXIT_CODES,
     AssetClassOption,
@@ -263,6 +264,9 @@ def consume() -> None:
 
     settings_in_force()  # a wrong setting is told as everywhere, before the process reads them itself
     raise typer.Exit(run_consumer())
+
+
+ingest_app.register(app)
 
 
 @app.command()

@@ -96,10 +96,14 @@ def test_commands_and_options_that_are_named_exist() -> None:
             continue
         named.add(words[0])
         command = COMMANDS.get(words[0])
+        rest = words
+        if hasattr(command, "commands") and words[1:]:
+            rest = words[1:]
+            command = command.commands.get(rest[0])
         known = {option for parameter in (command.params if command else []) for option in parameter.opts}
         wrong += [
             (page, words, word)
-            for word in ([words[0]] if command is None else words[1:])
+            for word in ([rest[0]] if command is None else rest[1:])
             if command is None or (word.startswith("-") and word.partition("=")[0] not in known | {"--help"})
         ]
     assert wrong == []

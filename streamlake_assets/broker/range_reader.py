@@ -40,6 +40,7 @@ class RangeReader:
     def __init__(self, bootstrap: str, ranges: Mapping[Place, Range]) -> None:
         self._next = {place: first for place, (first, end) in ranges.items() if first < end}
         self._ends = {place: ranges[place][1] for place in self._next}
+        self._handed_out: dict[Place, int] = {}
         self._open: set[Place] = set()
         self._held: set[Place] = set()
         self._paused = False
@@ -53,9 +54,9 @@ class RangeReader:
         return self._open <= self._held
 
     @property
-    def places(self) -> dict[Place, int]:
-        """Next offset after what was handed out, for each partition that has something to read."""
-        return dict(self._next)
+    def handed_out(self) -> dict[Place, int]:
+        """Next offset after the last message of each partition that was handed out and not asked for again."""
+        return dict(self._handed_out)
 
     def take(self, most: int, timeout_s: float) -> list[Message]:
         """Return messages: wait up to ``timeout_s`` for the first, then take what is already here.
@@ -98,6 +99,8 @@ class RangeReader:
         """Go on from these offsets, further back or further ahead; partitions that are not read here do not count."""
         known = {place: offset for place, offset in offsets.items() if place in self._ends}
         self._next.update(known)
+        for place in known:
+            self._handed_out.pop(place, None)
         if known:
             self._assign()
 
@@ -129,7 +132,7 @@ class RangeReader:
         if message.offset >= self._ends[place]:
             self._close_place(place)
             return None
-        self._next[place] = message.offset + 1
+        self._next[place] = self._handed_out[place] = message.offset + 1
         if self._next[place] == self._ends[place]:
             self._close_place(place)
         return message

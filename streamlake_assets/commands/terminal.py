@@ -15,6 +15,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from streamlake_assets.errors import StreamlakeError, UsageError
 from streamlake_assets.settings import Settings, load_settings
@@ -114,8 +115,19 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
     for column in columns:
         shown.add_column(column)
     for row in rows:
-        shown.add_row(*("" if value is None else str(value) for value in row))
+        # as text: what comes from outside is neither markup nor a command to the terminal
+        shown.add_row(*("" if value is None else Text(harmless(str(value))) for value in row))
     out.print(shown)
+
+
+def harmless(text: str) -> str:
+    """Return a text without signs that a terminal obeys: they are shown as escapes; ends of lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape", "surrogatepass").decode()
+        for sign in text
+    )
 
 
 def short(value: Any) -> Any:

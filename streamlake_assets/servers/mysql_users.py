@@ -62,7 +62,9 @@ def init_statements(passwords: dict[str, str], strangers: list[tuple[str, str]])
             if name == ROOT:
                 lines.append(f"GRANT ALL PRIVILEGES ON *.* TO {account} WITH GRANT OPTION;")
             elif name == DatabaseRole.MIGRATE:
-                lines.append(f"GRANT ALL PRIVILEGES ON `{DATABASE}`.* TO {account} WITH GRANT OPTION;")
+                # a rebuild makes a schema of its own beside the live one; _ alone would stand for any sign
+                for schema in (DATABASE, rf"{DATABASE}\_%"):
+                    lines.append(f"GRANT ALL PRIVILEGES ON `{schema}`.* TO {account} WITH GRANT OPTION;")
     return "\n".join(lines) + "\n"
 
 

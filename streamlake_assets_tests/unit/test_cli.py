@@ -72,6 +72,7 @@ def test_help_lists_every_command_with_a_text_and_the_exit_codes(run: Run) -> No
     assert done.code == 0
     assert set(COMMANDS) >= {"demo", "up", "down", "status", "urls", "logs", "replay", "validate", "consume", "cache"}
     assert set(COMMANDS) >= {"train", "forecasts", "migrate", "reset", "doctor", "version"}
+    assert set(COMMANDS) >= {"ledger", "backfill", "rebuild", "dead-letters"}
     for name, command in COMMANDS.items():
         assert command.help, name
         assert re.search(rf"^\W*{name} +\S", done.out, re.MULTILINE), name
@@ -82,6 +83,48 @@ def test_help_lists_every_command_with_a_text_and_the_exit_codes(run: Run) -> No
 def test_help_of_a_command_explains_every_option(name: str, run: Run) -> None:
     assert run(name, "--help").code == 0
     assert [option.name for option in COMMANDS[name].params if not getattr(option, "help", "")] == []
+
+
+@pytest.mark.parametrize("name", ["list", "show", "replay", "drop", "resume"])
+def test_help_of_a_command_of_a_group_explains_every_option(name: str, run: Run) -> None:
+    group = COMMANDS["dead-letters"].commands
+    assert run("dead-letters", name, "--help").code == 0
+    assert group[name].help
+    assert [option.name for option in group[name].params if not getattr(option, "help", "")] == []
+    assert "--json" in {option for parameter in group[name].params for option in parameter.opts}
+    assert len(group) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("dead-letters", "replay"), "say which: ids, --reason, --topic or --all"),
+        (("dead-letters", "drop", "--json"), "say which: ids, --reason, --topic or --all"),
+        (("dead-letters", "list", "--state", "bad"), "say one of open, replayed, dropped, all"),
+        (("backfill", "no-such-topic"), "neither a file nor one of finance-data, corporate-actions, all"),
+    ],
+)
+def test_a_command_of_ingestion_says_what_is_missing_before_any_server_is_asked(
+    arguments: tuple[str, ...], told: str, run: Run
+) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert told in done.err
+
+
+@pytest.mark.parametrize("arguments", [("ledger",), ("backfill", "all"), ("rebuild",), ("dead-letters", "list")])
+def test_a_command_of_ingestion_says_6_while_no_server_is_up(arguments: tuple[str, ...], run: Run) -> None:
+    done = run(*arguments)
+    assert done.code == 6
+    assert "is `streamlake up` running?" in done.err
+    assert done.out == ""
+
+
+def test_what_comes_from_outside_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.table("T", ("a",), [["[red]x[/blue] \x1b[2J"], [None]])
+    shown = capsys.readouterr().out
+    assert "[red]x[/blue] \\x1b[2J" in shown
+    assert terminal.harmless("a\tb\n\x07 \u202e é") == "a\tb\n\\x07 \\u202e é"
 
 
 @pytest.mark.parametrize("kind", error_classes())
