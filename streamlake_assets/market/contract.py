@@ -106,7 +106,7 @@ _VERSION = msgspec.json.Decoder(_Version)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
 _JSON = msgspec.json.Decoder(msgspec.Raw)
-_LONG_WORD = re.compile(r"'(.{40}).+'", re.DOTALL)
+_LONG_WORD = re.compile(r"(['\"])(.{40}).+\1", re.DOTALL)
 _TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -355,7 +355,7 @@ def _refusal(error: Exception, data: bytes, known: tuple[int, ...] = (0, 1)) -> 
         "timestamp": Reason.BAD_TIME,
     }.get(field, Reason.BAD_FIELD)
     # the parser repeats an unknown word whole, and a payload does not belong into logs
-    return BadRecordError(reason, _LONG_WORD.sub(r"'\1…'", text))
+    return BadRecordError(reason, _LONG_WORD.sub(r"\1\2…\1", text))
 
 
 def _utc(value: dt.datetime, field: str) -> dt.datetime:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from collections import Counter
 from decimal import Decimal
 from random import Random
@@ -121,7 +122,7 @@ def test_a_message_that_is_cut_at_any_byte_is_not_json(kind: str) -> None:
 def test_at_no_depth_of_an_unknown_field_is_there_another_error(kind: str, left: str, right: str) -> None:
     # where one recursive read just fits, the next one of the same bytes may not
     outcomes: Counter[str] = Counter()
-    for deep in (*range(1, 1100), 5_000, 10_000):
+    for deep in (*range(1, 100), *range(900, 1100), 5_000, 10_000):
         value = EXAMPLES[kind][:-1] + f',"x":{left * deep}1{right * deep}}}'.encode()
         outcomes[judgement(kind, value)] += 1
     assert set(outcomes) <= {"accepted", Reason.BAD_JSON, Reason.TOO_LARGE}
@@ -286,6 +287,9 @@ def compare_damaged(kind: str, value: bytes) -> None:
 # --- other spellings of the same --------------------------------------------------------------------------------------
 
 
+JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+
+
 def spellings(number: Decimal) -> list[str]:
     """Some of the ways JSON can write one number in at most 40 digits."""
     plain = format(number, "f")
@@ -298,7 +302,7 @@ def spellings(number: Decimal) -> list[str]:
             f"{minus}{whole}0e{exponent - 1}",
             f"{minus}{whole[0]}.{whole[1:] or '0'}e{exponent + len(whole) - 1:+03d}",
             f"{minus}0.{whole}e{exponent + len(whole)}"]  # fmt: skip
-    return [text for text in made if Decimal(text) == number]
+    return [text for text in made if JSON_NUMBER.fullmatch(text) and Decimal(text) == number]
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
