@@ -56,7 +56,7 @@ def fuzz(plant: Plant) -> Outcome:
 )
 def hostile_numbers(plant: Plant) -> Outcome:
     """No number that breaks its rule reaches a table."""
-    count = 20_000 if plant.fast else 200_000
+    count = 8_000 if plant.fast else 200_000
     found = [one for one in hostile(count, 12, _now()) if one.family in NUMBERS]
     return _fuzzed(plant, found)
 

@@ -130,18 +130,18 @@ def migrated(plant: Plant) -> Outcome:
 def from_the_future(plant: Plant) -> Outcome:
     """More than a minute ahead of the broker is refused; and still when the wall clock has caught up."""
     plant.env |= LIMITS_LIFTED
-    now = _now()
-    bars = numbered_bars(60)
-    ahead = [replace(bar, event_time=now + dt.timedelta(minutes=10)) for bar in bars[:20]]
-    nearly = [replace(bar, event_time=now + dt.timedelta(seconds=70)) for bar in bars[20:40]]
-    allowed = [replace(bar, event_time=now + dt.timedelta(seconds=50)) for bar in bars[40:]]
     consumer = plant.consumer().until_ready()
+    bars = numbered_bars(60)
+    now = _now()
+    ahead = [replace(bar, event_time=now + dt.timedelta(minutes=10)) for bar in bars[:20]]
+    nearly = [replace(bar, event_time=now + dt.timedelta(seconds=65)) for bar in bars[20:40]]
+    allowed = [replace(bar, event_time=now + dt.timedelta(seconds=50)) for bar in bars[40:]]
     plant.send([_bad(bar) for bar in (*ahead, *nearly)] + [sending(bar) for bar in allowed])
     plant.until_stored()
     consumer.stop()
     first = plant.digests()
-    # by the wall clock the 70 s would be allowed from here on
-    plant.until(lambda: _now() > now + dt.timedelta(seconds=12), "the time at which a wall clock would judge otherwise")
+    # by the wall clock the 65 s would be allowed from here on
+    plant.until(lambda: _now() > now + dt.timedelta(seconds=6), "the time at which a wall clock would judge otherwise")
     plant.make_schema_anew()
     plant.consumer()
     plant.until_stored()
