@@ -115,9 +115,10 @@ class KafkaReader:
             return []
         self._taken_away.clear()
         raw = first if most == 1 else first + self._consumer.consume(most - 1, 0)
-        if self._taken_away:
-            # the client drops what it holds of a place that is taken, but the first message was out already
-            raw = raw[1:] if (first[0].topic(), first[0].partition()) in self._taken_away else raw
+        gone = self._taken_away - self.assigned
+        if gone:
+            # came out before the revocation, in the same call: another member reads them now
+            raw = [one for one in raw if (one.topic(), one.partition()) not in gone]
         return [to_message(one) for one in raw if not self._passing(one)]
 
     def pause(self) -> None:
