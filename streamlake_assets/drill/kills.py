@@ -13,7 +13,7 @@ from streamlake_assets.stores import schema
 
 SESSION_S = 10.0
 """The consumer's session timeout: that long its partitions stay with a dead one."""
-CRASH_POINTS = ("rows", "offsets", "committed", "acknowledged")
+CRASH_POINTS = ("rows", "offsets", "committed", "acknowledge")
 CRASH_EXIT = 137
 LIMITS_LIFTED = {"STREAMLAKE_DEAD_LETTER_SHARE": "0", "STREAMLAKE_DEAD_LETTER_RUN": "0"}
 _POISON = (b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}')
@@ -82,8 +82,8 @@ def crash_points(plant: Plant) -> Outcome:
     outcome.facts |= {"stored_by_the_crashed_batch": moved}
     for point in ("rows", "offsets"):
         outcome.require(moved[point] == 0, f"a crash after {point} left {moved[point]} messages")
-    for point in ("committed", "acknowledged"):
-        outcome.require(moved[point] > 0, f"a crash when {point} left nothing")
+    for point in ("committed", "acknowledge"):
+        outcome.require(moved[point] > 0, f"a crash at {point} left nothing")
     return outcome
 
 
