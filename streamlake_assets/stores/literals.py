@@ -30,6 +30,8 @@ def literal(value: Literal) -> str:
 
 
 def _decimal(value: Decimal) -> str:
+    if type(value) is not Decimal:
+        raise TypeError(f"{type(value).__name__} is never written as a literal")
     if not value.is_finite():
         raise ValueError(f"{value} is not finite")
     text = str(value)
@@ -38,6 +40,8 @@ def _decimal(value: Decimal) -> str:
 
 
 def _time(value: dt.datetime) -> str:
+    if type(value) is not dt.datetime:
+        raise TypeError(f"{type(value).__name__} is never written as a literal")
     text = value.isoformat(" ")
     if not text.endswith("+00:00"):
         raise ValueError(f"{text} is not UTC")
@@ -81,9 +85,9 @@ def bar_tail(bar: Bar, session: dt.date, known_from: str, digest: bytes, offset:
     trades = "NULL" if bar.trades is None else literal(bar.trades)
     settled = 2 if bar.status is Status.SETTLED else 1
     return (
-        f"{bar_time},'{session}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
+        f"{bar_time},{literal(session)},{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
         f"{volume},{vwap},{trades},{settled},{1 if bar.synthetic else 0},{as_of},{_time(bar.event_time)},{known_from},"
-        f"X'{digest.hex()}',{offset:d}"
+        f"{literal(digest)},{literal(offset)}"
     )
 
 
