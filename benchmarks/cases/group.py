@@ -95,7 +95,7 @@ def run(rounds: int, say: Callable[[str], None], only: Iterable[str] = VARIANTS)
     duplicates = {}
     for name in only:
         variant = VARIANTS[name]
-        with _broker(variant.broker) as (kafka, server):
+        with broker(variant.broker) as (kafka, server):
             for number in range(rounds):
                 with _Group(kafka, f"round-{number}", variant) as group:
                     figures = _round(group)
@@ -292,7 +292,8 @@ class _Broker(LocalKafka):
 
 
 @contextmanager
-def _broker(more: tuple[tuple[str, int], ...]) -> Iterator[tuple[str, str]]:
+def broker(more: tuple[tuple[str, int], ...]) -> Iterator[tuple[str, str]]:
+    """Run a broker with more properties in a temporary folder; yield its address and what it is."""
     with tempfile.TemporaryDirectory(prefix="streamlake-group-") as folder:
         with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as two:
             ports = {"kafka_port": one.getsockname()[1], "kafka_controller_port": two.getsockname()[1]}
