@@ -30,8 +30,6 @@ def literal(value: Literal) -> str:
 
 
 def _decimal(value: Decimal) -> str:
-    if type(value) is not Decimal:
-        raise TypeError(f"{type(value).__name__} is never written as a literal")
     if not value.is_finite():
         raise ValueError(f"{value} is not finite")
     text = str(value)
@@ -40,8 +38,6 @@ def _decimal(value: Decimal) -> str:
 
 
 def _time(value: dt.datetime) -> str:
-    if type(value) is not dt.datetime:
-        raise TypeError(f"{type(value).__name__} is never written as a literal")
     text = value.isoformat(" ")
     if not text.endswith("+00:00"):
         raise ValueError(f"{text} is not UTC")
@@ -78,16 +74,22 @@ def bar_tail(bar: Bar, session: dt.date, known_from: str, digest: bytes, offset:
         digest: of its version.
         offset: of its message.
     """
+    if not (
+        type(bar.open) is type(bar.high) is type(bar.low) is type(bar.close) is Decimal
+        and type(bar.bar_time) is type(bar.as_of) is type(bar.event_time) is dt.datetime
+        and (type(session) is dt.date and type(digest) is bytes and type(offset) is int)
+    ):
+        raise TypeError("what is not of exactly the type it must be is never written as a literal")
     bar_time = _time(bar.bar_time)
     as_of = bar_time if bar.as_of is bar.bar_time or bar.as_of == bar.bar_time else _time(bar.as_of)
-    volume = "NULL" if bar.volume is None else _decimal(bar.volume)
-    vwap = "NULL" if bar.vwap is None else _decimal(bar.vwap)
+    volume = _decimal(bar.volume) if type(bar.volume) is Decimal else literal(bar.volume)
+    vwap = _decimal(bar.vwap) if type(bar.vwap) is Decimal else literal(bar.vwap)
     trades = "NULL" if bar.trades is None else literal(bar.trades)
     settled = 2 if bar.status is Status.SETTLED else 1
     return (
-        f"{bar_time},{literal(session)},{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
+        f"{bar_time},'{session}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
         f"{volume},{vwap},{trades},{settled},{1 if bar.synthetic else 0},{as_of},{_time(bar.event_time)},{known_from},"
-        f"{literal(digest)},{literal(offset)}"
+        f"X'{digest.hex()}',{offset:d}"
     )
 
 
