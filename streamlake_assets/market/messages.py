@@ -39,8 +39,12 @@ class Arrival(NamedTuple):
     fact: Bar | CorporateAction
 
 
+MOST_KEPT = 2**20
+"""Bytes kept of a bad message: a broker measures packed batches, and a small one may unpack to hundreds of MB."""
+
+
 class DeadLetter(NamedTuple):
-    """A message that breaks the contract, whole, with the reason code."""
+    """A message that breaks the contract, with the reason code; whole up to ``MOST_KEPT`` bytes."""
 
     offset: int
     broker_time: dt.datetime

@@ -16,6 +16,7 @@ from streamlake_assets.errors import BadRecordError, OffsetFencedError, TryLater
 from streamlake_assets.market.contract import ACTIONS_TOPIC, decode_action, decode_bar
 from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
 from streamlake_assets.market.messages import (
+    MOST_KEPT,
     Arrival,
     DeadLetter,
     IngestStore,
@@ -70,7 +71,8 @@ def cut_slice(
         try:
             fact = decode(message.value, message.key, broker_time)
         except BadRecordError as error:
-            dead.append(DeadLetter(offset, broker_time, error.reason, error.detail, message.key, message.value))
+            kept = None if message.value is None else message.value[:MOST_KEPT]
+            dead.append(DeadLetter(offset, broker_time, error.reason, error.detail, message.key, kept))
             stop = judge((stream.topic, message.partition), first, offset)
             if stop:
                 break

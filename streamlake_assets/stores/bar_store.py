@@ -155,14 +155,16 @@ class BarStore:
         Raises:
             OffsetFencedError: another consumer moved one of the offsets; nothing was stored.
             TryLaterError: the database is not available; after a lost COMMIT only ``next_offsets`` tells.
+            IntegrityError: the database refuses the batch for good.
         """
         ready = [part if isinstance(part, ReadySlice) else prepare(part) for part in slices]
         for attempt in range(_MOST_TRIES):
             try:
                 return self._ingest(ready, within, trusting=attempt == 0)
-            except DuplicateOrForeignKey as error:
+            except DBAPIError as error:
                 if _code(error) != _DUPLICATE:
-                    raise
+                    # no outage: it would be refused again and again, so somebody must look at it
+                    raise IntegrityError(f"the database refuses a batch: {error.orig}") from error
                 # somebody else stored a bar that was new by what this store remembers: look everything up
         raise TryLaterError("storing a batch: another writer stores the same bars again and again")
 

@@ -9,7 +9,8 @@ already it is the answer; and only keys whose present version came later need a 
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from heapq import merge
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,15 +37,11 @@ def bars_as_of(
     Raises:
         ValueError: ``t`` has no zone.
     """
-    b, r, v = schema.bars, schema.bar_revisions, schema.bar_intervals
-    wanted = []
-    for table in (b, r):
-        conditions = _of_instrument(table, instrument)
-        if interval is not None:
-            named = sa.select(v.c.id).where(v.c.name == interval.value).scalar_subquery()
-            conditions.append(table.c.interval_id == named)
-        wanted.append(conditions)
-    return _as_of(connection, BARS, t, *wanted)
+    interval_id = None
+    if interval is not None:
+        v = schema.bar_intervals
+        interval_id = connection.execute(sa.select(v.c.id).where(v.c.name == interval.value)).scalar_one()
+    return _as_of(connection, BARS, _moment(t), instrument, interval_id)
 
 
 def actions_as_of(
@@ -55,34 +52,36 @@ def actions_as_of(
     Raises:
         ValueError: ``t`` has no zone.
     """
-    wanted = [_of_instrument(table, instrument) for table in (ACTIONS.table, ACTIONS.revisions)]
-    return _as_of(connection, ACTIONS, t, *wanted)
+    return _as_of(connection, ACTIONS, _moment(t), instrument, None)
 
 
-def _of_instrument(table: sa.Table, instrument: Instrument | None) -> list[sa.ColumnElement[bool]]:
-    if instrument is None:
-        return []
-    i, e = schema.instruments, schema.exchanges
-    found = (
-        sa.select(i.c.id)
-        .join(e, e.c.id == i.c.exchange_id)
-        .where(i.c.symbol == instrument.symbol, e.c.mic == instrument.exchange)
-    )
-    return [table.c.instrument_id == found.scalar_subquery()]
+def _moment(t: dt.datetime) -> dt.datetime:
+    if t.tzinfo is None:
+        raise ValueError(f"{t} has no zone")
+    return t.astimezone(UTC).replace(tzinfo=None)
 
 
 def _as_of(
-    connection: sa.Connection,
-    facts: FactTable,
-    t: dt.datetime,
-    current_where: list[sa.ColumnElement[bool]],
-    revisions_where: list[sa.ColumnElement[bool]],
+    connection: sa.Connection, facts: FactTable, t: dt.datetime, instrument: Instrument | None, interval_id: int | None
 ) -> Iterator[sa.Row[Any]]:
-    if t.tzinfo is None:
-        raise ValueError(f"{t} has no zone")
-    moment = t.astimezone(UTC).replace(tzinfo=None)
+    i, e = schema.instruments, schema.exchanges
+    ids = sa.select(i.c.id).join(e, e.c.id == i.c.exchange_id).order_by(i.c.id)
+    if instrument is not None:
+        ids = ids.where(i.c.symbol == instrument.symbol, e.c.mic == instrument.exchange)
+    known, since_replaced = _queries(facts, t, interval_id)
+    for instrument_id in connection.execute(ids).scalars().all():
+        # one instrument after the other, in the order of the primary key: the server sorts only what was replaced
+        values = {"instrument": instrument_id}
+        replaced = connection.execute(since_replaced, values).all()
+        options = {"stream_results": True, "yield_per": _FETCH}
+        with connection.execute(known, values, execution_options=options) as still:
+            yield from merge(still, replaced, key=_key_order(facts))
+
+
+def _queries(facts: FactTable, t: dt.datetime, interval_id: int | None) -> tuple[sa.Select[Any], sa.Select[Any]]:
     b, r, d = facts.table, facts.revisions, schema.data_sources
-    known = sa.select(b).where(b.c.known_from <= moment, *current_where)
+    wanted: sa.BindParameter[int] = sa.bindparam("instrument")
+    known = sa.select(b).where(b.c.instrument_id == wanted, b.c.known_from <= t).order_by(*(b.c[n] for n in facts.key))
     order = [d.c.source_rank.desc(), r.c.as_of.desc(), r.c.version_hash.desc()]
     if "status" in r.c:
         # an ENUM sorts by the order of its members: provisional, settled
@@ -92,10 +91,17 @@ def _as_of(
         sa.select(*(r.c[name] for name in facts.columns), place)
         .join(b, sa.and_(*(b.c[name] == r.c[name] for name in facts.key)))
         .join(d, d.c.id == r.c.source_id)
-        .where(b.c.known_from > moment, r.c.known_from <= moment, *revisions_where)
-        .subquery()
+        .where(r.c.instrument_id == wanted, b.c.known_from > t, r.c.known_from <= t)
     )
-    since_replaced = sa.select(*(earlier.c[name] for name in facts.columns)).where(earlier.c.place == 1)
-    both = sa.union_all(known, since_replaced).subquery()
-    query = sa.select(both).order_by(*(both.c[name] for name in facts.key))
-    return iter(connection.execute(query, execution_options={"stream_results": True, "yield_per": _FETCH}))
+    if interval_id is not None:
+        known = known.where(b.c.interval_id == interval_id)
+        earlier = earlier.where(r.c.interval_id == interval_id)
+    found = earlier.subquery()
+    replaced = sa.select(*(found.c[name] for name in facts.columns)).where(found.c.place == 1)
+    return known, replaced.order_by(*(found.c[name] for name in facts.key))
+
+
+def _key_order(facts: FactTable) -> Callable[[sa.Row[Any]], tuple[Any, ...]]:
+    if facts is ACTIONS:
+        return lambda row: (row.ex_date, schema.ACTION_KINDS.index(row.kind))
+    return lambda row: (row.interval_id, row.bar_time)

@@ -62,6 +62,8 @@ def make_engine(settings: Settings, role: DatabaseRole, pool_size: int = 2, loca
             pool_pre_ping=True,
             pool_recycle=1800,
             isolation_level="READ COMMITTED",
+            # an error must not carry payloads into a log
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": 5,
                 "read_timeout": silence_s,

@@ -54,14 +54,14 @@ def _fk(target: str) -> sa.ForeignKey:
 
 exchanges = _table(
     "exchanges",
-    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("mic", mysql.CHAR(4, charset="ascii", collation="ascii_bin"), nullable=False, unique=True),
     sa.Column("zone", Ascii64, nullable=False, comment="IANA time zone of its sessions"),
     comment="Markets by ISO 10383 code",
 )
 sectors = _table(
     "sectors",
-    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     # binary: two spellings are two names, whichever came first
     sa.Column("name", mysql.VARCHAR(128, charset="utf8mb4", collation="utf8mb4_bin"), nullable=False, unique=True),
     comment="Sectors, as sources name them",
@@ -70,10 +70,10 @@ instruments = _table(
     "instruments",
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("symbol", Ascii16, nullable=False),
-    sa.Column("exchange_id", sa.SmallInteger, _fk("exchanges.id"), nullable=False, index=True),
+    sa.Column("exchange_id", sa.Integer, _fk("exchanges.id"), nullable=False, index=True),
     sa.Column("asset_class", Ascii16, nullable=False),
     sa.Column("name", sa.String(128)),
-    sa.Column("sector_id", sa.SmallInteger, _fk("sectors.id"), index=True),
+    sa.Column("sector_id", sa.Integer, _fk("sectors.id"), index=True),
     sa.Column("currency", Ascii16),
     sa.Column("described_as_of", Moment, comment="as_of of the message that described it"),
     sa.UniqueConstraint("symbol", "exchange_id"),
@@ -81,7 +81,7 @@ instruments = _table(
 )
 data_sources = _table(
     "data_sources",
-    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("name", Ascii64, nullable=False, unique=True),
     sa.Column("source_rank", sa.SmallInteger, nullable=False, comment="The higher rank wins between versions of a bar"),
     comment="Providers and data sets, ranked",
@@ -156,7 +156,7 @@ ingest_touches = _table(
 
 def _version_columns(in_key: bool) -> list[sa.Column[Any]]:
     return [
-        sa.Column("source_id", sa.SmallInteger, _fk("data_sources.id"), nullable=False, index=True),
+        sa.Column("source_id", sa.Integer, _fk("data_sources.id"), nullable=False, index=True),
         sa.Column("as_of", Moment, nullable=False, comment="When the source stated these values"),
         sa.Column("event_time", Moment, nullable=False, comment="When the message was put on the wire"),
         sa.Column("known_from", Moment, nullable=False, comment="The broker's time of the message"),

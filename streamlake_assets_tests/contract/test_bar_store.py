@@ -183,6 +183,13 @@ def test_dead_letters_are_whole_and_in_the_same_transaction(store: BarStore, dat
     assert {row.batch_id for row in stored} == {database.rows(schema.ingest_batches)[0].id}
 
 
+def test_what_the_database_refuses_for_good_is_no_outage(store: BarStore, database: Database) -> None:
+    with pytest.raises(IntegrityError, match="the database refuses a batch"):
+        store.ingest([Slice(BARS_STREAM, 0, 0, 1, [], [letter(0, payload=b"x" * 2**24)])])
+    assert database.count(schema.dead_letters) == 0
+    assert store.ingest([Slice(BARS_STREAM, 0, 0, 1, [], [letter(0)])]) == Counts(dead=1)
+
+
 def test_a_slice_of_dead_letters_alone_moves_the_offset(store: BarStore, database: Database) -> None:
     store.ingest([Slice(BARS_STREAM, 2, 7, 9, [], [letter(7), letter(8)])])
     assert store.next_offsets(BARS_STREAM) == {2: 9}

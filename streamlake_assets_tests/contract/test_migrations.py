@@ -1,5 +1,6 @@
 """Schema, triggers and rights: migrations reach what ``schema`` says, and each user can do what it must and no more."""
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_up_down_up_ends_where_it_was(database: Database) -> None:
     assert revision == "0002"
     assert layout(database.admin) == before
     assert migrate.upgrade(database.admin) == revision
+
+
+def test_what_the_first_schema_stored_is_counted_and_kept(database: Database) -> None:
+    store = BarStore(database.writer, "test")
+    later = bar(price="20", as_of=bar().as_of + dt.timedelta(seconds=1), sector="S")
+    store.ingest([slice_of([bar(), later, bar(), bar(symbol="MSFT", exchange="XLON", source="other")])])
+    store.close()
+    kept = {table: database.rows(table) for table in (schema.ingest_batches, schema.bars, schema.instruments)}
+    assert [batch.versions for batch in kept[schema.ingest_batches]] == [3]
+    migrate.downgrade(database.admin, "0001")
+    migrate.upgrade(database.admin)
+    assert {table: database.rows(table) for table in kept} == kept
 
 
 def test_the_database_has_no_difference_to_the_schema(database: Database) -> None:

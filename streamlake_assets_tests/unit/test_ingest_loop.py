@@ -9,7 +9,7 @@ from streamlake_assets.broker.memory import MemoryBroker, MemoryReader
 from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLaterError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, MAX_BYTES
 from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
-from streamlake_assets.market.messages import Counts, Message, RecentDead, Slice, StreamIdentity
+from streamlake_assets.market.messages import MOST_KEPT, Counts, Message, RecentDead, Slice, StreamIdentity
 from streamlake_assets.sidecar.ingest import IngestLoop, cut_slice
 from streamlake_assets_tests.bars import BARS_STREAM, NOW, SESSION, action, bar, message, wire
 
@@ -218,6 +218,13 @@ def test_poison_becomes_a_dead_letter_and_the_rest_goes_on(rig: Rig) -> None:
     dead = [letter for part in rig.store.stored for letter in part.dead]
     assert {(letter.key, letter.payload) for letter in dead} == {(k and k.encode(), v) for k, v in poison}
     assert all(letter.reason and letter.detail for letter in dead)
+
+
+def test_of_a_huge_message_a_part_is_kept_and_its_true_size_is_told() -> None:
+    part = cut_slice(BARS_STREAM, [message(b"x" * (MOST_KEPT + 7))], None)
+    assert part is not None
+    assert part.dead[0].payload == b"x" * MOST_KEPT
+    assert part.dead[0].detail.startswith(f"{MOST_KEPT + 7} bytes")
 
 
 def test_a_message_that_slips_through_the_pause_comes_again(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""What the count ledger and the dead letters need: versions brought by each batch, resolutions, stopped partitions."""
+"""Count ledger and dead letters: versions of each batch, resolutions, stopped partitions; ids that do not run out."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,12 @@ branch_labels = None
 depends_on = None
 
 FACTS = ("bars", "bar_revisions", "corporate_actions", "corporate_action_revisions")
+# names that messages may invent: table, and who points to it by which column, which may be empty or not
+NAMED = {
+    "exchanges": [("instruments", "exchange_id", False)],
+    "sectors": [("instruments", "sector_id", True)],
+    "data_sources": [(fact, "source_id", False) for fact in FACTS],
+}
 
 
 def _count_versions() -> None:
@@ -24,7 +30,21 @@ def _count_versions() -> None:
     op.execute(sa.update(batches).values(versions=sum(counts[1:], counts[0])))
 
 
+def _retype_ids(before: type[sa.Integer], after: type[sa.Integer]) -> None:
+    """Give names that messages may invent ids of another width, and those that point to them."""
+    for named, pointers in NAMED.items():
+        for table, column, _ in pointers:
+            op.drop_constraint(op.f(f"fk_{table}_{column}"), table, type_="foreignkey")
+        op.alter_column(
+            named, "id", existing_type=before(), type_=after(), existing_nullable=False, autoincrement=True
+        )
+        for table, column, nullable in pointers:
+            op.alter_column(table, column, existing_type=before(), type_=after(), existing_nullable=nullable)
+            op.create_foreign_key(op.f(f"fk_{table}_{column}"), table, named, [column], ["id"])
+
+
 def upgrade() -> None:
+    _retype_ids(sa.SmallInteger, sa.Integer)
     op.add_column(
         "ingest_batches",
         sa.Column("versions", sa.Integer(), nullable=True, comment="Versions that this batch was the first to bring"),
@@ -85,3 +105,4 @@ def downgrade() -> None:
         op.drop_column("dead_letters", column)
     op.drop_constraint(op.f("ck_ingest_batches_versions"), "ingest_batches", type_="check")
     op.drop_column("ingest_batches", "versions")
+    _retype_ids(sa.Integer, sa.SmallInteger)
