@@ -85,7 +85,7 @@ class LoadWriter:
             loaded = connection.exec_driver_sql(literals.load(staging, columns, file.fileno())).rowcount
         # under LOCAL the server skips what it cannot take with a warning, and says so only in this number
         if loaded != rows:
-            raise IntegrityError(f"LOAD DATA took {loaded} of {rows} rows for {table}")
+            raise IntegrityError(f"of {rows} rows for {table} only {loaded} were loaded")
         connection.exec_driver_sql(literals.from_staging(staging, table, columns, key))
 
 
