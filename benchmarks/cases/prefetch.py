@@ -1,7 +1,8 @@
 """The reader alone on a full topic: what its fetch settings cost in memory, and whether small ones cost throughput.
 
 Each measurement is a process with ``KafkaReader`` on four partitions with messages of 300 B. Memory: greatest resident
-set while it takes 5,000 every 0.1 s and then pauses, as in an outage, with 10,000 messages waiting and with a million. Throughput: a million as fast as it can. Timed: from the first message to the last.
+set while it takes 5,000 every 0.1 s and then pauses, as in an outage, with 10,000 messages waiting and with a million.
+Throughput: a million as fast as it can. Timed: from the first message to the last.
 
 ``python -m benchmarks.cases.prefetch --rounds 3`` takes about 2 minutes a round and setting.
 """
@@ -51,7 +52,6 @@ def _bounded(queue_kib: int, partition_kib: int) -> dict[str, int]:
 
 
 SETTINGS: dict[str, dict[str, int]] = {
-    "default": {},
     "1 MiB": _bounded(1_024, 128),
     "2 MiB": _bounded(2_048, 256),
     "4 MiB": _bounded(4_096, 512),

@@ -25,11 +25,11 @@ CONSUMER_CONFIG: dict[str, Any] = {
     "fetch.wait.max.ms": 100,
     # memory is bounded however much waits on the topic (default 64 MiB and up to 50 MiB a fetch); a message that is
     # larger still comes, alone
-    "queued.max.messages.kbytes": 2_048,
-    "fetch.message.max.bytes": 262_144,
-    "fetch.max.bytes": 524_288,
+    "queued.max.messages.kbytes": 1_024,
+    "fetch.message.max.bytes": 131_072,
+    "fetch.max.bytes": 262_144,
     # the client would raise fetch.max.bytes to its default of 1 MB
-    "message.max.bytes": 262_144,
+    "message.max.bytes": 131_072,
     # with the default of 1 s a full queue runs empty before the next fetch
     "fetch.queue.backoff.ms": 10,
     "enable.partition.eof": False,

@@ -289,7 +289,7 @@ def test_a_stored_offset_that_the_broker_does_not_have_is_an_alarm(
 
 def test_a_full_topic_comes_in_full_batches(kafka: str, topic: str, member: Callable[..., Member]) -> None:
     total = 20_000
-    send(kafka, topic, (f"K{n % 40}" for n in range(total)), b"x" * 300)
+    send(kafka, topic, (f"K{n % 40}" for n in range(total)), b"x" * 30)
     batches = member(topic).take(total)
     assert sum(map(len, batches)) == total
     assert max(map(len, batches)) == 5000
