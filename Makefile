@@ -11,7 +11,7 @@ STAMP := .venv/.complete
 FAST := not servers and not browser and not end_to_end and not slow
 CHROMIUM_PACKAGES := chromium fonts-dejavu-core
 
-.PHONY: help setup tools servers test-servers chromium demo test test-full check bench clean
+.PHONY: help setup tools servers test-servers chromium demo test test-full check bench faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -83,6 +83,10 @@ check: $(STAMP) ## format, lint, types, imports, Dagster definitions, fast tests
 
 bench: setup ## benchmarks; PROFILE=full for the long run
 	@exec $(BIN)/python -m benchmarks run --profile $(or $(PROFILE),quick)
+
+faults: setup test-servers ## the fault drill in full: kills, outages, rebalances, bad input; about 20 minutes
+	@exec $(BIN)/python -m streamlake_assets.drill run $(if $(ONLY),--only $(ONLY)) $(if $(SHORT),--fast) \
+	  $(if $(REPORT),--report $(REPORT))
 
 clean: ## remove .venv, caches and build files; data (.streamlake) stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -194,7 +194,7 @@ def _bars(connection: sa.Connection) -> list[FactKey]:
         .join(e, e.c.id == i.c.exchange_id)
         .join(n, n.c.id == b.c.interval_id)
     )
-    return [bar_key(*row) for row in connection.execute(query).tuples()]
+    return [bar_key(*row) for row in connection.execute(query)]
 
 
 def _actions(connection: sa.Connection) -> list[FactKey]:
@@ -205,4 +205,4 @@ def _actions(connection: sa.Connection) -> list[FactKey]:
         .join(i, i.c.id == a.c.instrument_id)
         .join(e, e.c.id == i.c.exchange_id)
     )
-    return [action_key(*row) for row in connection.execute(query).tuples()]
+    return [action_key(*row) for row in connection.execute(query)]

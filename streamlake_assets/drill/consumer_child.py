@@ -25,7 +25,7 @@ from streamlake_assets.settings import LOOPBACK, Settings
 READY_S = 40.0
 EXIT_S = 20.0
 MODULE = "streamlake_assets.sidecar.consumer"
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class ConsumerChild:
@@ -48,7 +48,7 @@ class ConsumerChild:
         module: str = MODULE,
     ) -> None:
         self.port = settings.consumer_port
-        environment = {**settings.as_environment(), "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+        environment = {**settings.as_environment(), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
         self.child = ChildProcess(name, [sys.executable, "-m", module], registry, environment)
         self.pid = self.child.start()
 

@@ -40,7 +40,7 @@ def rebalance_storm(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=7, title="frozen beyond the session timeout, then resumed", injected="SIGSTOP of a consumer", fast=True)
+@fault(row=7, title="frozen beyond the session timeout, then resumed", injected="SIGSTOP of a consumer")
 def frozen_and_resumed(plant: Plant) -> Outcome:
     """The others take its partitions; what it holds when it wakes is refused by the stored offset."""
     rounds, rate = (1, 2_000) if plant.fast else (2, 4_000)

@@ -5,16 +5,18 @@ Belongs here: the end of consumer processes. Stays out: the end of servers (``ou
 
 import random
 
+from streamlake_assets.broker.reader import CLASSIC_CONFIG
 from streamlake_assets.drill.cases import fault
 from streamlake_assets.drill.checker import DrillError, Outcome
 from streamlake_assets.drill.manifest import Sending, bad_sending, numbered_bars, numbered_messages, sending
 from streamlake_assets.drill.plant import Plant
 from streamlake_assets.stores import schema
 
-SESSION_S = 10.0
+SESSION_S = CLASSIC_CONFIG["session.timeout.ms"] / 1000
 """The consumer's session timeout: that long its partitions stay with a dead one."""
 CRASH_POINTS = ("rows", "offsets", "committed", "acknowledge")
 CRASH_EXIT = 137
+CRASH_WAIT_S = 20.0
 LIMITS_LIFTED = {"STREAMLAKE_DEAD_LETTER_SHARE": "0", "STREAMLAKE_DEAD_LETTER_RUN": "0"}
 _POISON = (b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}')
 
@@ -67,10 +69,10 @@ def crash_points(plant: Plant) -> Outcome:
     moved: dict[str, int] = {}
     recoveries = []
     for number, point in enumerate(CRASH_POINTS):
-        doomed = plant.consumer(env={"STREAMLAKE_CRASH_AT": point}).until_ready(2 * SESSION_S)
+        doomed = plant.consumer(env={"STREAMLAKE_CRASH_AT": point}).until_ready()
         before = plant.stored()
         plant.send([sending(bar) for bar in numbered_bars(size, first=number * size)])
-        code = doomed.until_exit(2 * SESSION_S)
+        code = doomed.until_exit(CRASH_WAIT_S)
         if code != CRASH_EXIT:
             raise DrillError(f"the consumer ended with {code} instead of crashing at {point}")
         moved[point] = plant.stored() - before
@@ -94,7 +96,7 @@ def crash_points_at_once(plant: Plant) -> Outcome:
     for one in doomed:
         one.until_ready()
     plant.send(numbered_messages(2_000))
-    codes = [one.until_exit(2 * SESSION_S) for one in doomed]
+    codes = [one.until_exit(CRASH_WAIT_S) for one in doomed]
     if set(codes) != {CRASH_EXIT}:
         raise DrillError(f"the consumers ended with {codes}")
     left = plant.stored()

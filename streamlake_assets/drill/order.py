@@ -98,7 +98,7 @@ def _late(plant: Plant, reader: sa.Engine, documents: DocumentStore) -> Outcome:
     corrected = [
         replace(bar, close=bar.high, as_of=bar.as_of + dt.timedelta(hours=1))
         for bar in bars
-        if bar.bar_time - dt.timedelta(minutes=2) in missing
+        if bar.bar_time + dt.timedelta(minutes=2) in missing
     ]
     now = dt.datetime.now(dt.UTC)
     consumer = plant.consumer()
@@ -116,6 +116,7 @@ def _late(plant: Plant, reader: sa.Engine, documents: DocumentStore) -> Outcome:
     consumer.stop()
     outcome = plant.check()
     outcome.require(len(missing) == len(behind), "the late bars are not distinct")
+    outcome.require(len(corrected) > 0, "no late correction was sent")
     outcome.require(before != followed, "late bars changed no document")
     outcome.require(followed == anew, "documents that followed late bars differ from those made anew")
     outcome.facts |= {
@@ -143,6 +144,7 @@ def from_the_beginning(plant: Plant) -> Outcome:
     plant.until_stored()
     consumer.stop()
     first = plant.digests()
+    code, said = (0, "") if plant.fast else plant.command("rebuild")
     revisions = plant.count(schema.bar_revisions)
     plant.make_schema_anew()
     if plant.stored() or plant.count(schema.bars):
@@ -153,6 +155,7 @@ def from_the_beginning(plant: Plant) -> Outcome:
     outcome = plant.check()
     different = sorted(name for name in first if first[name] != second[name])
     outcome.require(not different, f"other digests the second time: {', '.join(different)}")
+    outcome.require(code == 0, f"`streamlake rebuild` ended with {code}: {said[-300:]}")
     outcome.require(revisions > 0, "the messages brought no revisions")
     outcome.facts |= {"rebuilt_in_s": round(seconds, 1), "revisions": revisions, "sha256_of_bars": second["bars"][:16]}
     return outcome

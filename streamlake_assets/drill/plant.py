@@ -4,6 +4,9 @@ Belongs here: start, reset and end of the plant, and what every case asks of it.
 ``cases.THEMES``), judgement (``checker``).
 """
 
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +22,7 @@ from pydantic import SecretStr
 from streamlake_assets.broker.topics import client_config, describe_streams, ensure_topics, watermarks
 from streamlake_assets.drill import oracle, sender, tables
 from streamlake_assets.drill.checker import DrillError, Outcome, Place, judge, read_found
-from streamlake_assets.drill.consumer_child import MODULE, ConsumerChild
+from streamlake_assets.drill.consumer_child import MODULE, ROOT, ConsumerChild
 from streamlake_assets.drill.manifest import Manifest, Sending, numbered_message
 from streamlake_assets.drill.proxy import Proxy
 from streamlake_assets.errors import TryLaterError
@@ -71,7 +74,7 @@ class Plant:
         self.say = say
         self._stack = ExitStack()
         self.folder = folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="streamlake-drill-")))
-        self.settings = tables.local_settings(self.folder / "home", flavour)
+        self.settings = tables.local_settings(self.folder, flavour)
         self.registry = ChildRegistry(Home.of(self.settings).create())
         self.kafka = LocalKafka(self.settings, self.registry)
         self.mysql = LocalMysql(self.settings, self.registry, durable=durable)
@@ -289,6 +292,13 @@ class Plant:
             self.clear_away()
             self.admin.dispose()
             self.settings, self.admin, self._streams = before
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run the project's command line on the plant; return its exit code and what it said."""
+        environment = {**os.environ, **self.settings.as_environment(), "PYTHONPATH": str(ROOT)}
+        argv = [sys.executable, "-m", "streamlake_assets.cli", *arguments]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return done.returncode, done.stdout + done.stderr
 
     def root(self, database: str = DATABASE) -> sa.Engine:
         """Return an engine of the server's root user; dispose of it after use."""

@@ -51,8 +51,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every case that could run on this machine passed."""
-        return all(row.verdict != "FAILED" for row in self.rows)
+        """Whether there were cases, and every one that could run on this machine passed."""
+        return bool(self.rows) and all(row.verdict != "FAILED" for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""

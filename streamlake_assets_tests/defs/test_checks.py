@@ -16,7 +16,7 @@ from bson import Decimal128
 from pymongo import MongoClient
 
 from streamlake_assets.definitions import defs
-from streamlake_assets.defs import documents, features, forecasts, models, raw, stream
+from streamlake_assets.defs import documents, features, forecasts, models, raw, reports, stream
 from streamlake_assets.flows import training
 from streamlake_assets.learning.snapshot import read_snapshot, write_snapshot
 from streamlake_assets.market import quality
@@ -30,6 +30,7 @@ from streamlake_assets.settings import DATABASE
 from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import ledger, schema
 from streamlake_assets.stores.operations import beat
+from streamlake_assets.stores.reports import DRILLS, DrillHistory
 from streamlake_assets_tests.bars import NOW, bar, wire
 from streamlake_assets_tests.defs.conftest import (
     INGEST,
@@ -268,6 +269,17 @@ def signal_without_skill(market: Market) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def drill_that_lost_a_row(market: Market) -> Iterator[None]:
+    row = {"row": 1, "verdict": "FAILED", "lost": 1, "twice": 0, "problems": ["1 facts are missing"]}
+    with DrillHistory(market.settings) as history:
+        history.add({"made_at": "2026-01-02T03:04:05+00:00", "ok": False, "servers": [], "rows": [row]})
+    yield
+    client: MongoClient[dict[str, Any]] = MongoClient(market.settings.mongo)
+    client[DATABASE][DRILLS].delete_many({})
+    client.close()
+
+
 FAULTS: list[tuple[dg.AssetChecksDefinition, Fault]] = [
     (stream.bars_are_stored, set_back(BARS_TOPIC)),
     (stream.actions_are_stored, set_back(ACTIONS_TOPIC)),
@@ -286,6 +298,7 @@ FAULTS: list[tuple[dg.AssetChecksDefinition, Fault]] = [
     (forecasts.forecasts_are_on_time, forecast_after_the_bar),
     (forecasts.intervals_cover, outcomes_outside),
     (forecasts.signals_need_skill, signal_without_skill),
+    (reports.drill_lost_nothing, drill_that_lost_a_row),
 ]
 
 
@@ -303,7 +316,7 @@ def evaluate(check: dg.AssetChecksDefinition, market: Market) -> dg.AssetCheckRe
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 17
+    assert len(FAULTS) == len(keys) == 18
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])

@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -214,54 +213,6 @@ def stored_keys(database: Database) -> list[tuple[str, dt.datetime]]:
         return [(row.symbol, row.bar_time) for row in rows]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.slow)])
-def test_killed_in_the_middle_of_a_stream_every_message_is_stored_once(plant: Plant, kills: int) -> None:
-    order = random.Random(20)
-    good = minute_bars(17_000)
-    repeated = order.sample(good, 2_000)
-    late = [
-        replace(fact, close=fact.high, as_of=fact.as_of + dt.timedelta(seconds=1)) for fact in order.sample(good, 500)
-    ]
-    poison = [
-        (order.choice(SYMBOLS), order.choice([b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}'])) for _ in range(500)
-    ]
-    messages = [(fact.symbol, wire(fact)) for fact in (*good, *repeated, *late)] + poison
-    order.shuffle(messages)
-    manifest = sorted((key.encode(), value) for key, value in poison)
-
-    def publish(part: Sequence[tuple[str, bytes]]) -> None:
-        with Publisher(plant.settings.kafka) as publisher:
-            for number, (key, value) in enumerate(part, 1):
-                publisher.send(BARS_TOPIC, key, value)
-                if number % (len(part) // 100) == 0:
-                    publisher.flush()
-
-    size = len(messages) // (kills + 1)
-    for life in range(kills):
-        consumer = plant.consumer().until_ready()
-        publishing = threading.Thread(target=publish, args=(messages[life * size : (life + 1) * size],))
-        publishing.start()
-        plant.until_about((life + 0.1 + order.random() * 0.5) * size)
-        consumer.kill()
-        publishing.join(WAIT_S)
-        assert plant.stored() < plant.on_topics()
-    consumer = plant.consumer()
-    publish(messages[kills * size :])
-    plant.until_stored()
-    assert consumer.stop() < 5
-
-    keys = stored_keys(plant.database)
-    assert len(keys) == len(set(keys)) == len(good)
-    assert set(keys) == keys_of(good)
-    assert plant.database.count(schema.bar_revisions) == len(late)
-    dead = plant.database.rows(schema.dead_letters)
-    assert sorted((letter.message_key, letter.payload) for letter in dead) == manifest
-    assert {row.close for row in plant.database.rows(schema.bar_revisions)} == {bar().close}
-    plant.assert_batches_tile_the_offsets()
-    consumers = {batch.consumer for batch in plant.database.rows(schema.ingest_batches)}
-    assert len(consumers) == kills + 1
-
-
 def test_fifty_thousand_messages_fit_in_a_small_process_that_shows_itself_and_stops_under_load(plant: Plant) -> None:
     total = 50_000
     plant.send(minute_bars(total))
@@ -300,33 +251,6 @@ def test_fifty_thousand_messages_fit_in_a_small_process_that_shows_itself_and_st
 def heartbeat(plant: Plant) -> dict[str, Any]:
     states: dict[str, dict[str, Any]] = {row.process: row.state for row in plant.database.rows(schema.heartbeats)}
     return states.get("consumer", {})
-
-
-def test_while_the_database_is_away_nothing_is_lost_and_no_message_is_called_bad(plant: Plant) -> None:
-    facts = minute_bars(3000)
-    with Proxy(plant.settings.mysql_port) as proxy:
-        first = plant.consumer(**plant.through(proxy)).until_ready()
-        plant.send(facts[:1000])
-        plant.until_stored()
-
-        proxy.lose_next_commit()
-        plant.send(facts[1000:1500], pace=10)
-        plant.until_stored()
-        assert wait_until(lambda: proxy.lost_commits == 1, 5)
-
-        proxy.cut()
-        plant.send(facts[1500:2000])
-        assert wait_until(lambda: first.get("/readyz")[0] == 503, WAIT_S)
-        assert first.get("/healthz")[0] == 200
-        assert plant.stored() == 1500
-        proxy.restore()
-        plant.until_stored()
-        assert wait_until(first.is_ready, WAIT_S)
-        assert first.metric("streamlake_outages_total") >= 2
-        assert first.stop() < 5
-    assert plant.database.count(schema.bars) == 2000
-    assert plant.database.count(schema.dead_letters) == 0
-    plant.assert_batches_tile_the_offsets()
 
 
 def test_partitions_that_come_while_the_database_is_away_are_taken_up_when_it_is_back(plant: Plant) -> None:
