@@ -27,7 +27,13 @@ _TIMEOUT_S = 10.0
 def client_config(bootstrap: str) -> dict[str, Any]:
     """Return what every client of the cluster sets."""
     # log_level 0: while a broker starts or stops, librdkafka would print a line for each refused connection
-    return {"bootstrap.servers": bootstrap, "log_level": 0, "socket.keepalive.enable": True}
+    return {
+        "bootstrap.servers": bootstrap,
+        "log_level": 0,
+        "socket.keepalive.enable": True,
+        # with the default of 10 s a client would look that long at a broker that is back
+        "reconnect.backoff.max.ms": 2_000,
+    }
 
 
 def ensure_topics(bootstrap: str, topics: Iterable[str], partitions: int = PARTITIONS) -> list[str]:

@@ -7,8 +7,9 @@ nothing. Stays out: decoding (``market.contract``), what needs no database (``pr
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +27,9 @@ from streamlake_assets.stores.prepared import BarSeries, ReadySlice, prepare
 from streamlake_assets.stores.row_writers import Block, LoadWriter, RowWriter, StatementWriter
 from streamlake_assets.stores.versions_merge import Batch, Pending, Touch, VersionsMerge
 
+IDLE_S = 16
+"""After this long without a word the server ends a connection and rolls its transaction back: a consumer that is frozen
+in the middle of a batch must not hold the rows of whoever takes its partitions over."""
 _DUPLICATE = 1062
 _MOST_TRIES = 3
 
@@ -99,6 +103,7 @@ class BarStore:
         self._ends: dict[Series, dt.datetime] = {}
         """Latest bar of each series that was met: a later one is new."""
         self._connection: sa.Connection | None = None
+        self._used = time.monotonic()
         self._id_step = 1
 
     def next_offsets(self, stream: StreamIdentity) -> dict[int, int]:
@@ -171,8 +176,9 @@ class BarStore:
     def close(self) -> None:
         """Let go of the connection."""
         if self._connection is not None:
-            with suppress(DBAPIError):
-                self._connection.close()
+            # not back into the pool: its session is not like others, and it may be dead
+            self._connection.invalidate()
+            self._connection.close()
             self._connection = None
 
     def _ingest(self, slices: Sequence[ReadySlice], within: Callable[[sa.Connection], None], trusting: bool) -> Counts:
@@ -193,8 +199,11 @@ class BarStore:
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         # one connection is kept: a pool would ask it for a sign of life before and roll it back after each batch
+        if time.monotonic() - self._used > IDLE_S / 2:
+            self.close()
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._connection.exec_driver_sql(f"SET SESSION wait_timeout={IDLE_S}")
             self._id_step = int(self._connection.exec_driver_sql("SELECT @@auto_increment_increment").scalar_one())
         connection = self._connection
         try:
@@ -208,9 +217,11 @@ class BarStore:
                 connection.rollback()
             except DBAPIError:
                 self.close()
-            if connection.closed or connection.invalidated:
+            if connection.invalidated:
                 self.close()
             raise
+        finally:
+            self._used = time.monotonic()
 
     def _parts(self, connection: sa.Connection, slices: Sequence[ReadySlice]) -> list[Part]:
         parts: dict[tuple[int, int], Part] = {}

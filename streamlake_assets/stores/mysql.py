@@ -22,6 +22,8 @@ SQL_MODE = (
 # 1040 too many connections, 1053 shutdown, 1205 lock wait, 1213 deadlock, 2003 no connection, 2006 and 2013 lost,
 # 1927 killed, 3169 killed, 1158-1161 network: the data are fine and the same call may succeed later
 _TRY_LATER = frozenset({1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1927, 2002, 2003, 2006, 2013, 3169, 4031})
+# the server's disk or table space is full: somebody makes room, and the same call succeeds
+_NO_SPACE = frozenset({1021, 1026, 1114})
 # 1044 no right to the database, 1045 and 1698 wrong user or password, 1049 no such database: no retry helps
 _REFUSED = frozenset({1044, 1045, 1049, 1698})
 _NO_SUCH_TABLE = 1146
@@ -108,7 +110,7 @@ def outages_as_try_later(what: str) -> Iterator[None]:
 
 def is_outage(error: DBAPIError) -> bool:
     """Tell whether a database error says that the server or a lock was not available."""
-    return bool(error.connection_invalidated) or _code(error) in _TRY_LATER
+    return bool(error.connection_invalidated) or _code(error) in _TRY_LATER | _NO_SPACE
 
 
 def _code(error: DBAPIError) -> Any:

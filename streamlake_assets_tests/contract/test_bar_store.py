@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+import select
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLater
 from streamlake_assets.market.messages import Arrival, Counts, DeadLetter, RecentDead, Slice, StreamIdentity
 from streamlake_assets.market.sessions import UTC, daily_bar_time
 from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Interval, Status
+from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import DatabaseRole
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.bar_store import BarStore
@@ -115,6 +117,18 @@ def test_a_zombie_that_stores_the_same_slice_at_the_same_time_is_fenced(database
     assert len(outcomes) == 3
     assert database.count(schema.bars) == 200
     assert database.count(schema.ingest_batches) == 1
+
+
+def test_a_connection_that_the_server_ended_in_a_pause_is_no_outage(
+    store: BarStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlake_assets.stores.bar_store.IDLE_S", 1)
+    put(store, *days(2))
+
+    assert store._connection is not None
+    socket = store._connection.connection.dbapi_connection._sock  # type: ignore[union-attr]
+    assert wait_until(lambda: bool(select.select([socket], [], [], 0)[0]), 10), "the server ends a silent connection"
+    assert put(store, bar(SESSION + dt.timedelta(days=2)), first=2) == Counts(new=1)
 
 
 # all or nothing
