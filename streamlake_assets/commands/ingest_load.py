@@ -9,11 +9,13 @@ who came too late reads the offset again and goes on from there.
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+import structlog
 
 from streamlake_assets.broker.range_reader import Place, Range, RangeReader
 from streamlake_assets.broker.topics import describe_streams, watermarks
@@ -33,6 +35,9 @@ from streamlake_assets.stores.mysql import make_engine, outages_as_try_later
 
 _SAY_EVERY_S = 2.0
 _DRAIN_S = 1.0
+TAKE = 5_000
+TRANSACTION = 20_000
+"""Messages taken at once, and stored at once: nobody waits for one of them, and each LOAD DATA has its own price."""
 
 
 class Loaded(NamedTuple):
@@ -74,7 +79,6 @@ def backfill_topics(settings: Settings, what: str, say: Say) -> dict[str, Any]:
         IntegrityError: the tables hold offsets that the topic does not have.
     """
     require_servers(settings, "kafka", "mysql")
-    configure_logs("error")
     topics = (BARS_TOPIC, ACTIONS_TOPIC) if what == "all" else (what,)
     streams = describe_streams(settings.kafka, topics)
     engine = make_engine(settings, DatabaseRole.WRITER, local_infile=True)
@@ -129,11 +133,34 @@ def load(
         TryLaterError: the broker is not available; what was stored stays so, and the same call goes on from there.
         IntegrityError: an offset is not on the broker.
     """
+    with _errors_logged():
+        return _load(bootstrap, engine, streams, ranges, say, limit)
+
+
+@contextmanager
+def _errors_logged() -> Iterator[None]:
+    """Log errors to standard error while a load runs, as the consumer does; what is put off, progress tells."""
+    before = structlog.get_config()
+    configure_logs("error")
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _load(
+    bootstrap: str,
+    engine: sa.Engine,
+    streams: dict[str, StreamIdentity],
+    ranges: Mapping[Place, Range],
+    say: Say,
+    limit: DeadLetterLimit | None,
+) -> Loaded:
     total = sum(max(0, end - first) for first, end in ranges.values())
     store = BarStore(engine, f"load:{who()}"[:128], bulk=_may_load_local(engine, say))
     reader = RangeReader(bootstrap, ranges)
-    handover = ThreadHandover(store)
-    loop = IngestLoop(reader, store, streams, handover=handover, limit=limit)
+    handover = ThreadHandover(store, most=TRANSACTION)
+    loop = IngestLoop(reader, store, streams, handover=handover, limit=limit, most=TAKE)
     progress = _Progress(total, say)
     start = time.monotonic()
     try:

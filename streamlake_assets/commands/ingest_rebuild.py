@@ -27,7 +27,6 @@ from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.consumer import configure_logs
 from streamlake_assets.stores import bar_reader, dead_letters, migrate, schema
 from streamlake_assets.stores.dead_letters import REPLAYS, Wanted
 from streamlake_assets.stores.digests import TableDigest, digests
@@ -63,7 +62,6 @@ def rebuild(settings: Settings, from_offset: int, name: str, keep: bool, say: Sa
         TryLaterError: a local one is not up.
     """
     require_servers(settings, "kafka", "mysql")
-    configure_logs("error")
     streams = describe_streams(settings.kafka, (BARS_TOPIC, ACTIONS_TOPIC))
     with _schema_beside(settings, name, keep) as beside:
         say(f"reading the live tables: offsets and digests (beside: {name})")

@@ -17,9 +17,7 @@ from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.market.messages import Counts, IngestStore, ReadyPart
 
 MOST_WAITING: Final = 4_000
-"""Messages in the queue beyond which nothing more is handed over."""
-MOST_TOGETHER: Final = 4_000
-"""Messages of one transaction, but for a single work that is larger."""
+"""Messages in the queue beyond which nothing more is handed over; one transaction takes at most as many."""
 
 
 class Work(NamedTuple):
@@ -114,10 +112,16 @@ class InlineHandover:
 
 
 class ThreadHandover:
-    """``Handover`` to a thread of its own; only that thread calls ``store.ingest``."""
+    """``Handover`` to a thread of its own; only that thread calls ``store.ingest``.
 
-    def __init__(self, store: IngestStore) -> None:
+    Args:
+        store: where works go.
+        most: messages in the queue beyond which nothing more is handed over, and of one transaction.
+    """
+
+    def __init__(self, store: IngestStore, most: int = MOST_WAITING) -> None:
         self._store = store
+        self._most = most
         self._changed = threading.Condition()
         self._waiting: deque[Work] = deque()
         self._size = 0
@@ -150,7 +154,7 @@ class ThreadHandover:
     def has_room(self, timeout_s: float) -> bool:
         """Wait for room."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._size < MOST_WAITING or self._failed, timeout_s)
+            return self._changed.wait_for(lambda: self._size < self._most or self._failed, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until the queue is empty and the thread idle."""
@@ -202,7 +206,7 @@ class ThreadHandover:
     def _take(self) -> list[Work]:
         works = [self._waiting.popleft()]
         size = len(works[0].broker_times)
-        while self._waiting and size + len(self._waiting[0].broker_times) <= MOST_TOGETHER:
+        while self._waiting and size + len(self._waiting[0].broker_times) <= self._most:
             works.append(self._waiting.popleft())
             size += len(works[-1].broker_times)
         self._size -= size

@@ -92,6 +92,7 @@ class IngestLoop:
         streams: identity of each topic.
         handover: the way to the store; default: at once, in this thread.
         limit: of dead letters; default: none.
+        most: messages that are taken at once.
         wait_s: longest wait for a message or for room.
         retry_s: time between two looks at a store that is away.
         monotonic: the clock.
@@ -105,6 +106,7 @@ class IngestLoop:
         *,
         handover: Handover | None = None,
         limit: DeadLetterLimit | None = None,
+        most: int = MOST_MESSAGES,
         wait_s: float = 0.2,
         retry_s: float = 1.0,
         monotonic: Callable[[], float] = time.monotonic,
@@ -114,6 +116,7 @@ class IngestLoop:
         self._streams = streams
         self._handover = handover or InlineHandover(store)
         self._limit = limit or DeadLetterLimit()
+        self._most = most
         self._wait_s = wait_s
         self._retry_s = retry_s
         self._monotonic = monotonic
@@ -189,7 +192,7 @@ class IngestLoop:
         self._look_for_released()
         if not self._has_room():
             return stored
-        messages = self._reader.take(MOST_MESSAGES, self._wait_s)
+        messages = self._reader.take(self._most, self._wait_s)
         if messages:
             self._hand_over(messages)
             stored += self._collect()

@@ -81,11 +81,14 @@ def read(database: Database, t: dt.datetime, **only: Any) -> dict[Key, tuple[byt
         symbols = dict(connection.execute(sa.select(schema.instruments.c.id, schema.instruments.c.symbol)).all())
         intervals = dict(connection.execute(sa.select(schema.bar_intervals.c.id, schema.bar_intervals.c.name)).all())
     found: dict[Key, tuple[bytes, dt.datetime]] = {}
+    places = []
     with snapshot(database.writer) as connection:
         for row in bars_as_of(connection, t, **only):
             key = (symbols[row.instrument_id], intervals[row.interval_id], row.bar_time.replace(tzinfo=UTC))
             assert key not in found
             found[key] = (row.version_hash, row.known_from.replace(tzinfo=UTC))
+            places.append((row.instrument_id, row.interval_id, row.bar_time))
+        assert places == sorted(places), "in key order"
         if not only:
             for row in actions_as_of(connection, t):
                 key = (symbols[row.instrument_id], row.ex_date, row.kind)
@@ -117,9 +120,9 @@ def test_now_equals_the_tables_row_for_row_and_column_for_column(database: Datab
         assert [tuple(row) for row in bars_as_of(connection, LAST)] == [
             tuple(row) for row in database.rows(schema.bars)
         ]
-        assert sorted(map(tuple, actions_as_of(connection, LAST))) == sorted(
-            map(tuple, database.rows(schema.corporate_actions))
-        )
+        assert [tuple(row) for row in actions_as_of(connection, LAST)] == [
+            tuple(row) for row in database.rows(schema.corporate_actions)
+        ]
 
 
 def test_only_what_is_asked_for_is_read(database: Database) -> None:

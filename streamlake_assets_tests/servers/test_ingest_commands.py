@@ -44,7 +44,7 @@ class Done(NamedTuple):
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        return json.loads(self.out.splitlines()[-1])
 
 
 Run = Callable[..., Done]
@@ -124,7 +124,7 @@ def consume(settings: Settings, database: Database, most: int = 10**9) -> int:
         for number, (low, high) in watermarks(settings.kafka, topic).items():
             ranges[topic, number] = (stored.get(number, low), high)
     reader = RangeReader(settings.kafka, ranges)
-    loop = IngestLoop(reader, store, streams, wait_s=0.2)
+    loop = IngestLoop(reader, store, streams, most=300)
     stored_messages = 0
     for topic in streams:
         loop.start_offsets(topic, range(4))
@@ -150,10 +150,9 @@ def remove_one(database: Database, table: sa.Table) -> sa.Row[Any]:
 
 
 def test_a_backfill_leaves_the_tables_that_the_consumer_leaves(
-    database: Database, run: Run, test_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    database: Database, run: Run, test_settings: Settings
 ) -> None:
     sent = send(test_settings, history(2000))
-    monkeypatch.setattr(ingest_loop, "MOST_MESSAGES", 300)
     assert consume(test_settings, database) == sent
     wanted, meaning = digests(database), database.meaning()
     assert run("ledger", "--json").code == 0
@@ -213,7 +212,7 @@ def test_a_backfill_beside_a_consumer_stores_every_message_once(
 
     monkeypatch.setattr(ingest_load, "_waiting", once_read_the_consumer_goes_on)
     monkeypatch.setattr(IngestLoop, "start_offsets", once_started_it_goes_on_again)
-    monkeypatch.setattr(ingest_loop, "MOST_MESSAGES", 300)
+    monkeypatch.setattr(ingest_load, "TAKE", 300)
     done = run("backfill", "all", "--json")
     assert done.code == 0, done.err
     assert "put off" in done.err
@@ -322,21 +321,17 @@ def test_dead_letters_that_were_replayed_are_in_the_rebuild_what_they_became(
     shown = run("dead-letters", "show", str(one["id"]), "--json").json
     assert json.loads(shown["payload"])["symbol"] == "S5"
     assert (shown["offset"], shown["detail"]) == (one["offset"], "no S5 was known then")
-    before = run("rebuild", "--schema", REBUILT, "--json")
-    assert (before.code, before.json["equal"]) == (1, False), "letters that today's decoder takes are a difference"
-
     done = run("dead-letters", "replay", "--all", "--json")
     assert done.code == 1
     assert done.json["replayed"] == listed["found"]
     assert sorted(bad["reason"] for bad in done.json["still_bad"]) == ["bad_json", "key_mismatch", "unknown_version"]
     assert run("dead-letters", "replay", "--all", "--json").json["replayed"] == 0
+    assert run("dead-letters", "drop", "--reason", "bad_json", "--json").json["dropped"] == 1
     assert run("ledger").code == 0
     after = run("rebuild", "--schema", REBUILT, "--json")
     assert (after.code, after.json["equal"]) == (0, True), after.json
     assert after.json["notes"] == [f"{listed['found']} dead letters that were replayed count as what they became"]
 
-    assert run("dead-letters", "drop", "--reason", "bad_json", "--json").json["dropped"] == 1
-    assert run("rebuild", "--schema", REBUILT, "--json").json["equal"], "a drop is no message"
     table = run("dead-letters", "list", "--state", "all", "-n", "500").out
     assert all(state in table for state in ("open", "replayed", "dropped"))
 
