@@ -8,7 +8,14 @@ import random
 from streamlake_assets.broker.reader import CLASSIC_CONFIG
 from streamlake_assets.drill.cases import fault
 from streamlake_assets.drill.checker import DrillError, Outcome
-from streamlake_assets.drill.manifest import Sending, bad_sending, numbered_bars, numbered_messages, sending
+from streamlake_assets.drill.manifest import (
+    Sending,
+    bad_sending,
+    numbered_bars,
+    numbered_message,
+    numbered_messages,
+    sending,
+)
 from streamlake_assets.drill.plant import Plant
 from streamlake_assets.stores import schema
 
@@ -16,6 +23,8 @@ SESSION_S = CLASSIC_CONFIG["session.timeout.ms"] / 1000
 """The consumer's session timeout: that long its partitions stay with a dead one."""
 CRASH_POINTS = ("rows", "offsets", "committed", "acknowledge")
 CRASH_EXIT = 137
+MOST_BEFORE_A_KILL = 3_000
+"""Messages after which the next kill comes at the latest: fewer than come while a dead consumer's session lasts."""
 CRASH_WAIT_S = 20.0
 LIMITS_LIFTED = {"STREAMLAKE_DEAD_LETTER_SHARE": "0", "STREAMLAKE_DEAD_LETTER_RUN": "0"}
 _POISON = (b"", b"{", b'{"v":9}', b"\xff\x00", b'{"open":NaN}')
@@ -29,28 +38,29 @@ def with_poison(total: int, order: random.Random) -> list[Sending]:
     return messages
 
 
+def _one_in_a_hundred_broken(number: int) -> Sending:
+    if number % 100 != 99:
+        return numbered_message(number)
+    return bad_sending(b"S1", _POISON[number // 100 % len(_POISON)] + b"%d" % number)
+
+
 @fault(row=1, title="kill -9 in mid-stream", injected="consumer process, random moments", fast=True)
 def killed_mid_stream(plant: Plant) -> Outcome:
     """Each kill leaves a batch undone; the next life does it again, once."""
-    kills, total = (1, 10_000) if plant.fast else (20, 100_000)
+    kills, rate = (1, 1_000) if plant.fast else (20, 600)
     order = random.Random(1)  # noqa: S311
-    messages = with_poison(total, order)
     plant.env |= LIMITS_LIFTED
-    size = total // (kills + 1)
     recoveries = []
+    waiting = []
     consumer = plant.consumer().until_ready()
-    for life in range(kills):
-        before = plant.stored()
-        with plant.sending(messages[life * size : (life + 1) * size], per_second=10_000):
-            plant.until_more_stored(before + int(size * order.uniform(0.05, 0.5)))
+    with plant.streaming(rate, make=_one_in_a_hundred_broken):
+        for _ in range(kills):
+            plant.until_more_stored(plant.stored() + order.randrange(MOST_BEFORE_A_KILL))
             consumer.kill()
-        stored = plant.stored()
-        if stored >= plant.manifest.sent:
-            raise DrillError("the kill came after the last message")
-        consumer = plant.consumer()
-        recoveries.append(plant.until_more_stored(stored))
-        plant.until_stored()
-    plant.send(messages[kills * size :])
+            stored = plant.stored()
+            waiting.append(sum(plant.watermarks().values()) - stored)
+            consumer = plant.consumer()
+            recoveries.append(plant.until_more_stored(stored))
     plant.until_stored()
     consumer.stop()
     outcome = plant.check()
@@ -58,7 +68,12 @@ def killed_mid_stream(plant: Plant) -> Outcome:
     outcome.require(max(recoveries) < 2 * SESSION_S, f"a kill cost {max(recoveries):.1f} s")
     lives = len({batch.consumer for batch in plant.rows(schema.ingest_batches)})
     outcome.require(lives == kills + 1, f"{lives} lives stored something, not {kills + 1}")
-    outcome.facts |= {"kills": kills, "recovery_s_each": [round(one, 1) for one in recoveries]}
+    outcome.require(min(waiting) > 0, "a kill came when nothing was under way")
+    outcome.facts |= {
+        "kills": kills,
+        "recovery_s_each": [round(one, 1) for one in recoveries],
+        "under_way_at_each": waiting,
+    }
     return outcome
 
 

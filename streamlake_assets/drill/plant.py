@@ -177,14 +177,14 @@ class Plant:
         self.manifest.add(sendings)
         return sender.Background(self.settings.kafka, sendings, per_second)
 
-    def streaming(self, per_second: float) -> sender.Background:
-        """Send numbered messages to both topics, without end, beside the body of the ``with`` that takes this."""
-        return sender.Background(self.settings.kafka, self._endless(), per_second, endless=True)
+    def streaming(self, per_second: float, make: Callable[[int], Sending] = numbered_message) -> sender.Background:
+        """Send messages without end, each made of its number, beside the body of the ``with`` that takes this."""
+        return sender.Background(self.settings.kafka, self._endless(make), per_second, endless=True)
 
-    def _endless(self) -> Iterator[Sending]:
+    def _endless(self, make: Callable[[int], Sending]) -> Iterator[Sending]:
         while True:
             # what is made is sent but for the last one, after which the stream was told to end
-            message = numbered_message(self.manifest.sent)
+            message = make(self.manifest.sent)
             yield message
             self.manifest.add([message])
 
