@@ -27,6 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
 from confluent_kafka import Producer
 
 from benchmarks import machine
@@ -351,7 +352,7 @@ def main() -> int:
         return _member(arguments.member)
     # so that an end by signal ends members and broker too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = run(arguments.rounds, lambda line: print(line, file=sys.stderr, flush=True), arguments.only or VARIANTS)  # noqa: T201
+    report = run(arguments.rounds, lambda line: typer.echo(line, err=True), arguments.only or VARIANTS)
     sys.stdout.write(json.dumps({"machine": machine.facts(), **report}, indent=2, default=str) + "\n")
     return 0
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import structlog
+import typer
 
 from benchmarks import machine
 from benchmarks.cases.group import broker
@@ -141,7 +142,7 @@ def main() -> int:
         return 0
     # so that an end by signal ends the broker too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = run(arguments.rounds, lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
+    report = run(arguments.rounds, lambda line: typer.echo(line, err=True))
     sys.stdout.write(json.dumps({"machine": machine.facts(), **report}, indent=2, default=str) + "\n")
     return 0
 
