@@ -23,6 +23,11 @@ from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets_tests.conftest import free_port
 
 pytestmark = pytest.mark.servers
+PROTOCOLS = [
+    # the default in every run, the others in the long one
+    each if each is PROTOCOL else pytest.param(each, marks=pytest.mark.slow)
+    for each in (GroupProtocol.RANGE, GroupProtocol.COOPERATIVE, GroupProtocol.CONSUMER)
+]
 numbers = count()
 POLLS = 150
 
@@ -373,7 +378,7 @@ def shared(*members: Member) -> bool:
     return sorted(held) == list(range(PARTITIONS)) and all(one.partitions for one in members)
 
 
-@pytest.mark.parametrize("protocol", GroupProtocol)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_members_come_and_go_and_each_message_is_read_once(
     kafka: str, topic: str, group_of: Callable[..., Member], protocol: GroupProtocol
 ) -> None:
@@ -407,7 +412,7 @@ def test_members_come_and_go_and_each_message_is_read_once(
     assert places == [(number, offset) for number in range(PARTITIONS) for offset in range(sent // PARTITIONS)]
 
 
-@pytest.mark.parametrize("protocol", [GroupProtocol.COOPERATIVE, GroupProtocol.CONSUMER])
+@pytest.mark.parametrize("protocol", PROTOCOLS[1:])
 def test_an_incremental_revocation_takes_what_moves_and_leaves_the_rest(
     kafka: str, topic: str, group_of: Callable[..., Member], protocol: GroupProtocol
 ) -> None:
@@ -430,7 +435,7 @@ def test_an_eager_revocation_takes_everything(group_of: Callable[..., Member]) -
     assert first.revoked == [set(range(PARTITIONS))]
 
 
-@pytest.mark.parametrize("protocol", [GroupProtocol.RANGE, GroupProtocol.COOPERATIVE])
+@pytest.mark.parametrize("protocol", PROTOCOLS[:2])
 def test_a_held_partition_stays_held_when_it_moves_and_flows_when_it_was_let_go_elsewhere(
     kafka: str, topic: str, group_of: Callable[..., Member], protocol: GroupProtocol
 ) -> None:
