@@ -75,7 +75,7 @@ def _as_of(
         replaced = connection.execute(since_replaced, values).all()
         options = {"stream_results": True, "yield_per": _FETCH}
         with connection.execute(known, values, execution_options=options) as still:
-            yield from merge(still, replaced, key=_key_order(facts))
+            yield from merge(still, replaced, key=_key_order(facts)) if replaced else still
 
 
 def _queries(facts: FactTable, t: dt.datetime, interval_id: int | None) -> tuple[sa.Select[Any], sa.Select[Any]]:

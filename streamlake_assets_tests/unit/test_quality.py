@@ -2,6 +2,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streamlake_assets.market import quality
 from streamlake_assets.market.session_documents import SessionDocument, session_document
@@ -85,3 +86,38 @@ def test_a_skill_too_good_to_be_true_is_named() -> None:
     assert quality.skill_is_plausible({}).passed
     found = quality.skill_is_plausible({"a": 0.51, "b": 0.06})
     assert not found.passed and found.facts["suspicious"] == ["a"]
+
+
+COUNTED = quality.PartitionCount(
+    topic="t", partition=1, first_offset=3, batches_end=12, stored_offset=12, offsets=9, messages=8, new=4, changed=1,
+    same=1, older=1, dead=1, versions=5, low=3, high=20,
+)  # fmt: skip
+
+
+def test_a_partition_that_adds_up_says_what_waits_and_what_was_no_message() -> None:
+    assert quality.partition_imbalances(COUNTED) == []
+    assert (COUNTED.waiting, COUNTED.no_messages) == (8, 1)
+    assert replace(COUNTED, high=None).waiting is None
+    assert quality.partition_imbalances(replace(COUNTED, low=None, high=None)) == []
+    verdict = quality.ledger_balances([COUNTED, COUNTED], [])
+    assert verdict.passed
+    assert (verdict.facts["messages"], verdict.facts["waiting"]) == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"stored_offset": 15}, "t[1] offsets 12..14: no batch record"),
+        ({"stored_offset": 10}, "t[1] offsets 10..11: batch records beyond the stored offset"),
+        ({"high": 11}, "t[1] offsets 11..11: stored, beyond the end of the topic"),
+        ({"low": 1}, "t[1] offsets 1..2: on the topic, before the first batch record"),
+        ({"new": 5}, "t[1] offsets 3..11: messages are not new + changed + same + older + dead"),
+    ],
+)
+def test_a_partition_that_does_not_add_up_is_named_with_its_offsets(changes: dict[str, int], told: str) -> None:
+    (found,) = quality.partition_imbalances(replace(COUNTED, **changes))
+    assert str(found).startswith(told)
+    verdict = quality.ledger_balances([COUNTED], [found])
+    assert not verdict.passed
+    assert told in verdict.text
+    assert verdict.facts["imbalances"] == 1
