@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from benchmarks import machine
-from benchmarks.cases import group, ingest, latency, memory, refresh
+from benchmarks.cases import group, ingest, latency, memory, refresh, server_share
 from benchmarks.cases.again import Replay
 from benchmarks.cases.base import Case
 from benchmarks.cases.debezium import Debezium
@@ -50,7 +50,7 @@ CHAIN: dict[str, Callable[[int, Say], dict[str, Any]]] = {
     "group": group.run,
 }
 ROWS_BY_PARTITIONS = 300_000
-ALONE = ("memory", "latency")
+ALONE = ("memory", "latency", "server-share")
 """Cases that run once, after the rounds."""
 
 
@@ -99,6 +99,8 @@ def run(name: str, profile: Profile, only: Collection[str], commit: str, say: Sa
         result["runs"], result["not_run"] = interleave(rig, chosen, profile.rounds)
         if "memory" in only:
             result["memory"] = memory.measure(rig, profile.away_s)
+        if "server-share" in only:
+            result["server_share"] = server_share.measure(rig)
         if "latency" in only:
             result["latency"] = latency.measure(rig, profile.latency_s)
             if profile.two:

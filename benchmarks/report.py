@@ -37,6 +37,7 @@ def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         *(f"![{name.removesuffix('.svg')}]({name})" for name in pictures if name.startswith(("throughput", "cpu"))),
         _latency(result),
         *(f"![{name.removesuffix('.svg')}]({name})" for name in pictures if name.startswith("latency")),
+        _server_share(result),
         _memory(result),
         _others(result),
         _by_partitions(result),
@@ -80,6 +81,24 @@ def _head(result: Mapping[str, Any]) -> str:
         f"{servers.get('message_bytes', '?')} bytes, {result['rounds']} rounds after a warm-up, "
         f"{result.get('took_s', 0) // 60} min.\n\n"
         f"{facts}\n\nServers: {servers['kafka']}; {servers['mysql']}."
+    )
+
+
+def _server_share(result: Mapping[str, Any]) -> str:
+    found = result.get("server_share", [])
+    if not found:
+        return ""
+    rows = [
+        (
+            one["way"],
+            f"{one['server_us']:.1f} ({one['server_us_range'][0]:.1f} to {one['server_us_range'][1]:.1f})",
+            f"{one['wall_us']:.1f}",
+        )
+        for one in found
+    ]
+    return (
+        "## Where the server's time goes\n\nThe same rows, ready as text, written in other ways; see "
+        "`benchmarks/cases/server_share.py`.\n\n" + table(("way", "MySQL µs/row", "wall µs/row"), rows)
     )
 
 

@@ -17,6 +17,9 @@ from streamlake_assets.stores import literals
 ROWS_PER_STATEMENT: Final = 2_000
 """About half a megabyte of text: beyond a few thousand rows a statement gains nothing, and packets are limited."""
 
+ROWS_PER_LOAD: Final = 20_000
+"""About 5 MB in the server's memory, which gives a table of this kind 16 MB by default."""
+
 Block = tuple[tuple[int, ...], Sequence[str]]
 
 
@@ -72,9 +75,13 @@ class LoadWriter:
     def _through_staging(
         self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
     ) -> None:
+        for some in _chunks(blocks, ROWS_PER_LOAD):
+            self._load(connection, table, columns, key, some)
+
+    def _load(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+    ) -> None:
         rows = sum(len(tails) for _, tails in blocks)
-        if not rows:
-            return
         staging = f"staging_{table}"
         with os.fdopen(os.memfd_create("streamlake-rows"), "wb") as file:
             for ids, tails in blocks:
@@ -90,15 +97,21 @@ class LoadWriter:
 
 
 def _texts(blocks: Sequence[Block]) -> Iterator[str]:
-    texts: list[str] = []
+    for some in _chunks(blocks, ROWS_PER_STATEMENT):
+        yield ",".join(literals.prefixed(ids, tails) for ids, tails in some)
+
+
+def _chunks(blocks: Sequence[Block], most: int) -> Iterator[list[Block]]:
+    """Cut blocks into lists of at most so many rows."""
+    chunk: list[Block] = []
     size = 0
     for ids, tails in blocks:
-        for start in range(0, len(tails), ROWS_PER_STATEMENT):
-            some = tails[start : start + ROWS_PER_STATEMENT]
-            if texts and size + len(some) > ROWS_PER_STATEMENT:
-                yield ",".join(texts)
-                texts, size = [], 0
-            texts.append(literals.prefixed(ids, some))
+        for start in range(0, len(tails), most):
+            some = tails[start : start + most]
+            if chunk and size + len(some) > most:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append((ids, some))
             size += len(some)
-    if texts:
-        yield ",".join(texts)
+    if chunk:
+        yield chunk
