@@ -17,7 +17,7 @@ from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.market.messages import Counts, IngestStore, ReadyPart
 
 MOST_WAITING: Final = 4_000
-"""Messages in the queue beyond which nothing more is handed over; one transaction takes at most as many."""
+"""Weight in the queue beyond which nothing more is handed over; one transaction takes at most as much."""
 
 
 class Work(NamedTuple):
@@ -26,6 +26,8 @@ class Work(NamedTuple):
     parts: Sequence[ReadyPart]
     broker_times: Sequence[float]
     event_times: Sequence[float]
+    weight: int
+    """Number of messages, and one more for each KiB of bad ones: those are carried whole."""
 
 
 class Stored(NamedTuple):
@@ -116,7 +118,7 @@ class ThreadHandover:
 
     Args:
         store: where works go.
-        most: messages in the queue beyond which nothing more is handed over, and of one transaction.
+        most: weight in the queue beyond which nothing more is handed over, and of one transaction.
     """
 
     def __init__(self, store: IngestStore, most: int = MOST_WAITING) -> None:
@@ -139,7 +141,7 @@ class ThreadHandover:
         with self._changed:
             if not self._failed:
                 self._waiting.append(work)
-                self._size += len(work.broker_times)
+                self._size += work.weight
                 self._changed.notify_all()
 
     def collect(self) -> list[Stored]:
@@ -205,10 +207,10 @@ class ThreadHandover:
 
     def _take(self) -> list[Work]:
         works = [self._waiting.popleft()]
-        size = len(works[0].broker_times)
-        while self._waiting and size + len(self._waiting[0].broker_times) <= self._most:
+        size = works[0].weight
+        while self._waiting and size + self._waiting[0].weight <= self._most:
             works.append(self._waiting.popleft())
-            size += len(works[-1].broker_times)
+            size += works[-1].weight
         self._size -= size
         self._changed.notify_all()
         return works

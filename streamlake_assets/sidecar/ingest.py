@@ -235,13 +235,14 @@ class IngestLoop:
             slices.append(part)
         if slices:
             arrivals = [arrival for one in slices for arrival in one.arrivals]
-            times = [one.broker_time for one in arrivals]
-            times += [letter.broker_time for one in slices for letter in one.dead]
+            letters = [letter for one in slices for letter in one.dead]
+            times = [one.broker_time for one in (*arrivals, *letters)]
             self._handover.submit(
                 Work(
                     [self._store.prepare(part) for part in slices],
                     [moment.timestamp() for moment in times],
                     [arrival.fact.event_time.timestamp() for arrival in arrivals],
+                    len(times) + sum(len(letter.payload or b"") for letter in letters) // 1024,
                 )
             )
 

@@ -43,8 +43,8 @@ class GatedStore:
         return Counts(new=sum(part.next_offset - part.first_offset for part in slices))
 
 
-def work(first: int, size: int = 1) -> Work:
-    return Work([Slice(BARS_STREAM, 0, first, first + size, [], [])], [1.0] * size, [1.0] * size)
+def work(first: int, size: int = 1, weight: int | None = None) -> Work:
+    return Work([Slice(BARS_STREAM, 0, first, first + size, [], [])], [1.0] * size, [1.0] * size, weight or size)
 
 
 @pytest.fixture
@@ -147,6 +147,18 @@ def test_the_queue_is_bounded(thread: ThreadHandover, store: GatedStore) -> None
     assert not thread.drain(0.01)
     store.gate.set()
     assert thread.has_room(10)
+
+
+def test_few_heavy_works_fill_the_queue_too(thread: ThreadHandover, store: GatedStore) -> None:
+    store.gate.clear()
+    thread.submit(work(0))
+    assert wait_until(lambda: store.began == 1, 10)
+    thread.submit(work(1, weight=MOST_WAITING - 1))
+    thread.submit(work(2, weight=MOST_WAITING))
+    assert not thread.has_room(0.01)
+    store.gate.set()
+    assert thread.drain(10)
+    assert store.calls == [[0], [1], [2]]
 
 
 def test_a_failure_behind_a_clear_is_not_told(thread: ThreadHandover, store: GatedStore) -> None:

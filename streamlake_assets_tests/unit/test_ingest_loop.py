@@ -138,6 +138,7 @@ def test_every_message_is_stored_once_and_kafka_is_told(rig: Rig) -> None:
     assert (stored.counts.new, stored.counts.messages, stored.messages) == (13, 13, 13)
     (work,) = stored.works
     assert list(work.broker_times) == [NOW.timestamp()] * 13
+    assert work.weight == 13
     assert list(work.event_times) == [bar().event_time.timestamp()] * 13
     assert rig.store.places() == rig.sent()
     assert rig.reader.committed == {
