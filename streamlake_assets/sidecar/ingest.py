@@ -236,7 +236,7 @@ class IngestLoop:
         if slices:
             arrivals = [arrival for one in slices for arrival in one.arrivals]
             letters = [letter for one in slices for letter in one.dead]
-            times = [one.broker_time for one in (*arrivals, *letters)]
+            times = [arrival.broker_time for arrival in arrivals] + [letter.broker_time for letter in letters]
             self._handover.submit(
                 Work(
                     [self._store.prepare(part) for part in slices],
