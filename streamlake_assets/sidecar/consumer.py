@@ -130,7 +130,7 @@ class ConsumerProcess:
         self._observe(loop.turn())
         self._pulse.turn()
         # joining a new cluster's first group takes seconds: before that nothing would be consumed
-        self._pulse.ready = reader.joined and not loop.in_outage
+        self._pulse.ready = reader.joined and not loop.in_outage and not loop.stuck
         if loop.in_outage and not outage_before:
             self._metrics.outages.inc()
         self._metrics.fenced.inc(loop.fenced - fenced_before)

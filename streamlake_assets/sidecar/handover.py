@@ -65,6 +65,9 @@ class Handover(Protocol):
     def drain(self, timeout_s: float) -> bool:
         """Wait until all is stored or something went wrong; return whether so in time."""
 
+    def busy_s(self) -> float:
+        """Return how long the transaction that runs has run; 0 when none does."""
+
     def clear(self) -> None:
         """Drop what waits, and take works again after a failure."""
 
@@ -105,6 +108,10 @@ class InlineHandover:
         """Nothing ever waits."""
         return True
 
+    def busy_s(self) -> float:
+        """No transaction runs while somebody asks."""
+        return 0.0
+
     def clear(self) -> None:
         """Forget a failure."""
         self._failure, self._failed = None, False
@@ -128,6 +135,7 @@ class ThreadHandover:
         self._waiting: deque[Work] = deque()
         self._size = 0
         self._busy = False
+        self._busy_since = 0.0
         self._stored: list[Stored] = []
         self._failure: BaseException | None = None
         self._failed = False
@@ -163,6 +171,11 @@ class ThreadHandover:
         with self._changed:
             return self._changed.wait_for(lambda: not (self._waiting or self._busy) or self._failed, timeout_s)
 
+    def busy_s(self) -> float:
+        """Return the age of the transaction that runs."""
+        with self._changed:
+            return time.monotonic() - self._busy_since if self._busy else 0.0
+
     def clear(self) -> None:
         """Drop the queue; a transaction that runs goes on, and the stored offset tells whether it was in time."""
         with self._changed:
@@ -191,6 +204,7 @@ class ThreadHandover:
                 if self._closing:
                     return
                 works, epoch, self._busy = self._take(), self._epoch, True
+                self._busy_since = time.monotonic()
             outcome: Stored | BaseException
             try:
                 outcome = _store(self._store, works)

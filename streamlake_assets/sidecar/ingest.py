@@ -34,6 +34,8 @@ NO_ROOM_S = 5.0
 """After this long without room the reader is paused and polled, or the group would take this member for dead."""
 DRAIN_S = 5.0
 """How long a partition that is given up waits for what was decoded of it."""
+STUCK_S = 5.0
+"""Age of a transaction that is no longer a slow one: thousands of rows take a fraction of a second."""
 LOOK_S = 5.0
 """How often stopped partitions are asked about."""
 
@@ -136,6 +138,11 @@ class IngestLoop:
     def in_outage(self) -> bool:
         """Whether the last batch was put off."""
         return self._retry_at is not None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a transaction has run for so long that the store cannot be called ready, such as on a full disk."""
+        return self._handover.busy_s() > STUCK_S
 
     @property
     def stopped(self) -> frozenset[Place]:

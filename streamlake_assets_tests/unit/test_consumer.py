@@ -25,6 +25,7 @@ class Loop:
 
     in_outage = False
     fenced = 0
+    stuck = False
     stopped: frozenset[tuple[str, int]] = frozenset()
 
     def __init__(self, error: Exception | None = None) -> None:

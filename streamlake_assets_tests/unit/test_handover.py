@@ -130,11 +130,13 @@ def test_what_arrives_during_a_transaction_is_one_batch(thread: ThreadHandover, 
     store.gate.clear()
     thread.submit(work(0))
     assert wait_until(lambda: store.began == 1, 10)
+    assert wait_until(lambda: thread.busy_s() > 0.05, 10)
     for first in range(1, 8):
         thread.submit(work(first))
     store.gate.set()
     assert thread.drain(10)
     assert store.calls == [[0], [1, 2, 3, 4, 5, 6, 7]]
+    assert thread.busy_s() == 0
 
 
 def test_the_queue_is_bounded(thread: ThreadHandover, store: GatedStore) -> None:
