@@ -4,6 +4,7 @@ Belongs here: the end of consumer processes. Stays out: the end of servers (``ou
 """
 
 import random
+import time
 
 from streamlake_assets.broker.reader import CLASSIC_CONFIG
 from streamlake_assets.drill.cases import fault
@@ -91,8 +92,10 @@ def crash_points(plant: Plant) -> Outcome:
         if code != CRASH_EXIT:
             raise DrillError(f"the consumer ended with {code} instead of crashing at {point}")
         moved[point] = plant.stored() - before
-        clean = plant.consumer()
-        recoveries.append(plant.until_stored())
+        begun = time.monotonic()
+        clean = plant.consumer().until_ready()
+        plant.until_stored()
+        recoveries.append(time.monotonic() - begun)
         clean.stop()
     outcome = plant.check()
     outcome.recovery_s = max(recoveries)
