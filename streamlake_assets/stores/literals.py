@@ -87,7 +87,7 @@ def bar_tail(bar: Bar, session: dt.date, known_from: str, digest: bytes, offset:
     trades = "NULL" if bar.trades is None else literal(bar.trades)
     settled = 2 if bar.status is Status.SETTLED else 1
     return (
-        f"{bar_time},'{session}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
+        f"{bar_time},'{session.isoformat()}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
         f"{volume},{vwap},{trades},{settled},{1 if bar.synthetic else 0},{as_of},{_time(bar.event_time)},{known_from},"
         f"X'{digest.hex()}',{offset:d}"
     )
