@@ -68,7 +68,7 @@ def evolved(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=14, title="version 2 in a row", injected="on one partition, limits in force", fast=True)
+@fault(row=14, title="version 2 in a row", injected="on one partition, limits in force")
 def unknown_version(plant: Plant) -> Outcome:
     """Messages of a version nobody knows stop their partition at the limit, with an alert; the others go on."""
     consumer = plant.consumer().until_ready()
@@ -125,9 +125,7 @@ def migrated(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(
-    row=15, title="event_time ahead, judged by the broker's clock", injected="on the topic, then read again", fast=True
-)
+@fault(row=15, title="event_time ahead, judged by the broker's clock", injected="on the topic, then read again")
 def from_the_future(plant: Plant) -> Outcome:
     """More than a minute ahead of the broker is refused; and still when the wall clock has caught up."""
     plant.env |= LIMITS_LIFTED
@@ -155,7 +153,7 @@ def from_the_future(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=16, title="too large: two megabytes, one, 65,537 bytes", injected="producer and topic", fast=True)
+@fault(row=16, title="too large: two megabytes, one, 65,537 bytes", injected="producer and topic")
 def oversize(plant: Plant) -> Outcome:
     """The producer refuses the first, the others become dead letters, and the next message is not held up."""
     bars = numbered_bars(100)
@@ -188,7 +186,7 @@ def oversize(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=16, title="small on the wire, large when unpacked", injected="on the topic, compressed", fast=True)
+@fault(row=16, title="small on the wire, large when unpacked", injected="on the topic, compressed")
 def unpacked(plant: Plant) -> Outcome:
     """What a megabyte on the broker unpacks to is larger than a column or a packet, and must hold up nothing."""
     plant.env |= LIMITS_LIFTED

@@ -41,7 +41,7 @@ STILL_S = 10.0
 CLEAN_EXITS = {error.exit_code for error in (TryLaterError, IntegrityError)}
 
 
-@fault(row=19, title="deadlock", injected="a transaction that takes rows in the other order", fast=True)
+@fault(row=19, title="deadlock", injected="a transaction that takes rows in the other order")
 def deadlock(plant: Plant) -> Outcome:
     """The server ends the consumer's transaction; the batch is done again, whole."""
     rounds = 2 if plant.fast else 10
@@ -72,7 +72,7 @@ def deadlock(plant: Plant) -> Outcome:
 @fault(row=19, title="lock wait timeout", injected="a transaction that keeps rows locked")
 def lock_wait(plant: Plant) -> Outcome:
     """The batch is put off, again and again, and lands when the row is free."""
-    held_s = 13.0 if plant.fast else 35.0
+    held_s = 13.0 if plant.fast else 23.0
     bars = [bar for bar in numbered_bars(20 * 60) if bar.symbol == "S0"]
     consumer = plant.consumer().until_ready()
     plant.send([sending(bar) for bar in bars])
@@ -126,7 +126,7 @@ def database_killed(plant: Plant) -> Outcome:
 @fault(row=20, title="the answer to a COMMIT is lost", injected="proxy before the database", fast=True)
 def lost_commit(plant: Plant) -> Outcome:
     """Only the stored offset can tell whether the batch is in; it is not stored twice."""
-    cuts = 2 if plant.fast else 20
+    cuts = 1 if plant.fast else 10
     proxy = plant.proxy()
     consumer = plant.consumer(database=proxy).until_ready()
     recoveries = []

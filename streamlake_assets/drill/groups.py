@@ -14,10 +14,10 @@ from streamlake_assets.drill.plant import Plant
 from streamlake_assets.stores import schema
 
 
-@fault(row=6, title="rebalance storm, 1 to 3 to 1", injected="consumers started and stopped", fast=True)
+@fault(row=6, title="rebalance storm, 1 to 3 to 1", injected="consumers started and stopped")
 def rebalance_storm(plant: Plant) -> Outcome:
     """However partitions move, each message is stored by one of them."""
-    cycles, rate = (1, 500) if plant.fast else (10, 2_000)
+    cycles, rate = (1, 500) if plant.fast else (10, 1_000)
     first = plant.consumer().until_ready()
     pauses = []
     with plant.streaming(rate):

@@ -56,7 +56,7 @@ def killed_mid_stream(plant: Plant) -> Outcome:
     consumer = plant.consumer().until_ready()
     with plant.streaming(rate, make=_one_in_a_hundred_broken):
         for _ in range(kills):
-            plant.until_more_stored(plant.stored() + order.randrange(MOST_BEFORE_A_KILL))
+            plant.until_more_stored(plant.stored() + order.randrange(rate if plant.fast else MOST_BEFORE_A_KILL))
             consumer.kill()
             stored = plant.stored()
             waiting.append(sum(plant.watermarks().values()) - stored)
@@ -127,12 +127,12 @@ def crash_points_at_once(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=3, title="SIGTERM under load", injected="consumer process at 10,000 messages/s", fast=True)
+@fault(row=3, title="SIGTERM under load", injected="consumer process at 10,000 messages/s")
 def stopped_under_load(plant: Plant) -> Outcome:
     """It stops within seconds, and what it has not stored is what lies unread on the topic."""
     consumer = plant.consumer().until_ready()
     with plant.streaming(10_000):
-        plant.until_more_stored(3_000 if plant.fast else 50_000)
+        plant.until_more_stored(2_000 if plant.fast else 20_000)
         seconds = consumer.stop()
         stored = plant.stored()
         rows = plant.count(schema.bars) + plant.count(schema.corporate_actions)

@@ -31,11 +31,11 @@ _ARRIVAL = {"instrument_id", "source_id", "batch_id", "kafka_offset", "known_fro
 """What depends on ids and on when a message arrived."""
 
 
-@fault(row=8, title="every message one to three times", injected="on the topic, at other offsets", fast=True)
+@fault(row=8, title="every message one to three times", injected="on the topic, at other offsets")
 def duplicates(plant: Plant) -> Outcome:
     """The first of equal messages counts, the rest change nothing."""
     order = random.Random(8)  # noqa: S311
-    bars = numbered_bars(3_000 if plant.fast else 50_000)
+    bars = numbered_bars(3_000 if plant.fast else 30_000)
     messages = [sending(bar) for bar in bars for _ in range(order.randint(1, 3))]
     order.shuffle(messages)
     plant.consumer()
@@ -51,7 +51,7 @@ def duplicates(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=9, title="out of order within a key", injected="on the topic: permutations, windows of 1,000", fast=True)
+@fault(row=9, title="out of order within a key", injected="on the topic: permutations, windows of 1,000")
 def shuffled(plant: Plant) -> Outcome:
     """Whatever the order, the same version is in force at the end, and the same revisions lie behind it."""
     permutations = 40 if plant.fast else 200
@@ -76,7 +76,7 @@ def shuffled(plant: Plant) -> Outcome:
     return outcome
 
 
-@fault(row=10, title="late by a minute, an hour, three days", injected="on the topic", fast=True)
+@fault(row=10, title="late by a minute, an hour, three days", injected="on the topic")
 def late(plant: Plant) -> Outcome:
     """Late bars are stored, and the documents made of them equal those made all over again."""
     documents = DocumentStore(plant.documents())
@@ -132,7 +132,7 @@ def _late(plant: Plant, reader: sa.Engine, documents: DocumentStore) -> Outcome:
 def from_the_beginning(plant: Plant) -> Outcome:
     """The topic keeps everything, and all tables come out of it again."""
     order = random.Random(29)  # noqa: S311
-    messages = with_poison(4_000 if plant.fast else 100_000, order)
+    messages = with_poison(4_000 if plant.fast else 50_000, order)
     good = [numbered_bar(order.randrange(len(messages) // 2)) for _ in range(len(messages) // 20)]
     messages += [
         sending(replace(bar, close=bar.low, as_of=bar.as_of + dt.timedelta(seconds=number % 3)))

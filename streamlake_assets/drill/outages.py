@@ -54,7 +54,7 @@ def broker_down(plant: Plant) -> Outcome:
 @fault(row=21, title="database down, topic full", injected="the real database stopped", fast=True)
 def database_down(plant: Plant) -> Outcome:
     """The consumer waits with flat memory, calls nothing bad, and catches up faster than messages come."""
-    down_s, rate, burst = (5.0, 500, 20_000) if plant.fast else (120.0, 1_000, 300_000)
+    down_s, rate, burst = (2.0, 500, 10_000) if plant.fast else (120.0, 1_000, 100_000)
     consumer = plant.consumer().until_ready()
     plant.send(numbered_messages(FIRST))
     plant.until_stored()

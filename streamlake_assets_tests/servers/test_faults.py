@@ -1,6 +1,6 @@
 """The short form of the fault drill: faults injected into real servers and consumers of their own, and nothing lost.
 
-``make faults`` runs the long form of every row; here are those that need no session timeout to pass, or replace a test.
+``make faults`` runs the long form of every case; here are those that a change of the consumer breaks first.
 """
 
 from collections.abc import Iterator
