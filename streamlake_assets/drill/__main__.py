@@ -15,7 +15,7 @@ from streamlake_assets.drill.cases import all_faults
 from streamlake_assets.drill.plant import Plant
 from streamlake_assets.drill.runner import run_all
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs" / "faults" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "build" / "faults"
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
