@@ -13,6 +13,7 @@ import dagster as dg
 
 from streamlake_assets.definitions import defs
 from streamlake_assets.defs.jobs import raw_watermark, refresh_needed
+from streamlake_assets.defs.reports import ON_DEMAND
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.settings import Settings
@@ -98,10 +99,14 @@ class DagsterDriver:
         self._tick("refresh_needed", refresh_needed)
 
     def checks(self) -> list[CheckState]:
-        """Return the latest finished result of every check; one that a run has only planned says nothing."""
+        """Return the latest finished result of every check; one that a run has only planned says nothing.
+
+        A check of an asset that is made on demand is there once it has run.
+        """
         keys = sorted(self._definitions.resolve_asset_graph().asset_check_keys)
         history = self._instance.event_log_storage.get_asset_check_execution_history
-        return [_state(key, history(key, limit=10)) for key in keys]
+        states = {key: _state(key, history(key, limit=10)) for key in keys}
+        return [state for key, state in states.items() if state.passed is not None or key.asset_key not in ON_DEMAND]
 
     def materialized(self) -> list[str]:
         """Return the assets that have been materialised, by key."""
