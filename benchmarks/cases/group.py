@@ -72,6 +72,7 @@ VARIANTS = {
     "range, static": Variant(GroupProtocol.RANGE, static=True, client=_SLOW),
     "cooperative": Variant(GroupProtocol.COOPERATIVE, client=_SLOW),
     "cooperative, static": Variant(GroupProtocol.COOPERATIVE, static=True, client=_SLOW),
+    "cooperative, short": Variant(GroupProtocol.COOPERATIVE),
     "cooperative, beat": Variant(GroupProtocol.COOPERATIVE, client=_BEAT),
     "consumer": Variant(GroupProtocol.CONSUMER),
     "consumer, static": Variant(GroupProtocol.CONSUMER, static=True),

@@ -40,14 +40,14 @@ class GroupProtocol(StrEnum):
     """How members of a group share partitions; ``docs/decisions/0007-group-membership.md`` compares them."""
 
     RANGE = "range"
-    """Classic and eager: at every change all members give up everything."""
+    """Classic and eager: at every change all members give up everything. Each topic is shared evenly by itself."""
     COOPERATIVE = "cooperative-sticky"
-    """Classic and incremental: only what moves is given up."""
+    """Classic and incremental: only what moves is given up. Partitions of all topics are counted together."""
     CONSUMER = "consumer"
     """KIP-848, incremental, planned by the broker (Kafka 4.0 or later), which also holds the session timeout."""
 
 
-PROTOCOL = GroupProtocol.COOPERATIVE
+PROTOCOL = GroupProtocol.RANGE
 CLASSIC_CONFIG: dict[str, Any] = {
     # a killed member's partitions wait that long (default 45 s); brokers accept no less unless they are told to
     "session.timeout.ms": 6_000,

@@ -259,7 +259,7 @@ def test_partitions_that_come_while_the_database_is_away_are_taken_up_when_it_is
         first = plant.consumer(**plant.through(proxy)).until_ready()
         second = plant.consumer(**plant.through(proxy)).until_ready()
         # a member may be ready before it has a partition: those are given up by the others first
-        assert wait_until(lambda: "streamlake_lag_messages{" in second.get("/metrics")[1], WAIT_S)
+        assert wait_until(lambda: "finance-data[" in second.log.read_text(), WAIT_S), second.log.read_text()
         plant.send(facts[:1000])
         plant.until_stored()
         assert len({batch.consumer for batch in plant.database.rows(schema.ingest_batches)}) == 2
