@@ -61,12 +61,12 @@ def _at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
         rig.settle()
         warm = _send(rig, rate, WARM_S, 0)["sent"]
         _wait_stored(rig, warm, child)
-        before = read_histogram(_metrics(rig))
+        before = _seen(rig, warm)
         psutil.cpu_percent()
         report = _send(rig, rate, seconds, warm)
         busy = psutil.cpu_percent()
         _wait_stored(rig, warm + report["sent"], child)
-        found = histogram(read_histogram(_metrics(rig)), before)
+        found = histogram(_seen(rig, warm + report["sent"]), before)
     finally:
         child.stop()
     total = warm + report["sent"]
@@ -91,6 +91,12 @@ def _at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
         f"(producer late by p99 {result['late_p99_ms']} ms; processors {busy:.0f} % busy)"
     )
     return result
+
+
+def _seen(rig: Rig, messages: int) -> Mapping[float, float]:
+    # a row is there before its metric: the consumer counts at its next turn
+    wait_until(lambda: max(read_histogram(_metrics(rig)).values()) >= messages, 10.0)
+    return read_histogram(_metrics(rig))
 
 
 def measure_loop(rig: Rig, seconds: float) -> list[dict[str, Any]]:

@@ -30,6 +30,9 @@ from streamlake_assets.sidecar.handover import Handover, InlineHandover, Stored,
 Place = tuple[str, int]
 MOST_MESSAGES = 2_000
 """Taken at once: beyond a few thousand rows a statement gains nothing, and what waits takes memory."""
+FEW = 500
+GATHER_S = 0.02
+"""After fewer messages than this the next are taken when the transaction has ended, or after this long."""
 NO_ROOM_S = 5.0
 """After this long without room the reader is paused and polled, or the group would take this member for dead."""
 DRAIN_S = 5.0
@@ -130,6 +133,7 @@ class IngestLoop:
         self._retry_at: float | None = None
         self._no_room_since: float | None = None
         self._look_at = 0.0
+        self._taken = 0
         self.fenced = 0
         """Batches refused so far because the stored offset had moved."""
         self._log = structlog.get_logger(component="ingest")
@@ -199,7 +203,12 @@ class IngestLoop:
         self._look_for_released()
         if not self._has_room():
             return stored
+        if self._taken < FEW:
+            # at low load let messages come together while a transaction runs: taking them one by one would cost more
+            # than the transaction, and take the interpreter away from it
+            self._handover.drain(GATHER_S)
         messages = self._reader.take(self._most, self._wait_s)
+        self._taken = len(messages)
         if messages:
             self._hand_over(messages)
             stored += self._collect()
