@@ -165,12 +165,12 @@ def _latency(result: Mapping[str, Any]) -> str:
         (
             f"{point['rate']:,}",
             *(number(point[name]) for name in ("p50_ms", "p99_ms", "max_ms", "late_p99_ms")),
-            f"{point['busy_percent']:.0f}",
+            ", ".join(f"{name} {used}" for name, used in point["cores"].items()),
             f"{point['sent']:,}",
         )
         for point in result.get("latency", [])
     ]
-    head = ("messages/s", "p50 ms", "p99 ms", "max below ms", "producer late, p99 ms", "processors busy %", "messages")
+    head = ("messages/s", "p50 ms", "p99 ms", "max below ms", "producer late, p99 ms", "cores used", "messages")
     lines = [
         f"- The `consume(5000, 0.1)` loop at {point['rate']:,} messages/s: p50 {number(point['p50_ms'])} ms, "
         f"p99 {number(point['p99_ms'])} ms."

@@ -333,7 +333,7 @@ def _member(spec: dict[str, Any]) -> int:
             for partition, (first, last) in spans.items():
                 os.pwrite(offsets, struct.pack("q", last + 1), 8 * partition)
                 os.write(log, f"{time.monotonic():.4f} {partition} {first} {last}\n".encode())
-                reader.commit(spec["topic"], partition, last + 1)
+                reader.commit({(spec["topic"], partition): last + 1})
     except IntegrityError as error:
         (Path(spec["folder"]) / f"{spec['name']}.end").write_text(str(error))
         return 7

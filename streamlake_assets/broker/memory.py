@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from streamlake_assets.market.messages import Message, StreamIdentity
 
@@ -83,9 +83,9 @@ class MemoryReader:
         """Go back to these offsets."""
         self._next.update(offsets)
 
-    def commit(self, topic: str, partition: int, next_offset: int) -> None:
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Remember what was committed."""
-        self.committed[topic, partition] = next_offset
+        self.committed.update(offsets)
 
     def close(self) -> None:
         """Nothing to leave."""

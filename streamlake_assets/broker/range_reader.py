@@ -104,7 +104,7 @@ class RangeReader:
         if known:
             self._assign()
 
-    def commit(self, topic: str, partition: int, next_offset: int) -> None:
+    def commit(self, offsets: Mapping[Place, int]) -> None:
         """Do nothing: without a group there is nobody to tell."""
 
     def close(self) -> None:

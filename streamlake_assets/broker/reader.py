@@ -4,7 +4,7 @@ Belongs here: subscription, assignment from stored offsets, batching, back-press
 messages (``sidecar.consumer``). One thread owns a reader.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -153,10 +153,11 @@ class KafkaReader:
             if (topic, partition) in self.assigned:
                 self._consumer.seek(TopicPartition(topic, partition, offset))
 
-    def commit(self, topic: str, partition: int, next_offset: int) -> None:
+    def commit(self, offsets: Mapping[Place, int]) -> None:
         """Tell the broker how far the store is; for lag tools only, so nothing waits for it and errors are logged."""
+        ends = [TopicPartition(*place, offset) for place, offset in offsets.items()]
         try:
-            self._consumer.commit(offsets=[TopicPartition(topic, partition, next_offset)], asynchronous=True)
+            self._consumer.commit(offsets=ends, asynchronous=True)
         except KafkaException as error:
             self._log.warning("kafka_commit_refused", error=error.args[0].str())
 

@@ -4,7 +4,7 @@ Belongs here: the records that cross from ``broker`` over ``sidecar`` to ``store
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -170,7 +170,7 @@ class MessageReader(Protocol):
     def rewind(self, offsets: dict[tuple[str, int], int]) -> None:
         """Go back to these offsets by (topic, partition): the messages taken since were not stored."""
 
-    def commit(self, topic: str, partition: int, next_offset: int) -> None:
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Tell the broker how far the store is, for lag tools only; errors are logged, never raised."""
 
     def close(self) -> None:

@@ -41,6 +41,8 @@ STUCK_S = 5.0
 """Age of a transaction that is no longer a slow one: thousands of rows take a fraction of a second."""
 LOOK_S = 5.0
 """How often stopped partitions are asked about."""
+TELL_S = 1.0
+"""How often the broker is told how far the tables are: for lag tools, and every time costs the broker a write."""
 
 Judge = Callable[[Place, int, int], str]
 """(place, first offset of the batch, offset of a dead letter) -> why the partition must stop, or an empty text."""
@@ -133,6 +135,9 @@ class IngestLoop:
         self._retry_at: float | None = None
         self._no_room_since: float | None = None
         self._look_at = 0.0
+        self._tell_at = 0.0
+        self._untold: dict[Place, int] = {}
+        """Stored next offsets that the broker has not been told."""
         self._taken = 0
         self.fenced = 0
         """Batches refused so far because the stored offset had moved."""
@@ -181,6 +186,7 @@ class IngestLoop:
         """
         self._handover.drain(DRAIN_S)
         stored = self._collect()
+        self._tell()
         for place in list(self._next) if places is None else places:
             self._drop(place)
         if not self._next and self._retry_at is not None:
@@ -198,6 +204,8 @@ class IngestLoop:
             IntegrityError: the stream and the store contradict each other.
         """
         stored = self._collect()
+        if self._monotonic() >= self._tell_at:
+            self._tell()
         if self._retry_at is not None and not self._recovered():
             return stored
         self._look_for_released()
@@ -218,6 +226,7 @@ class IngestLoop:
         """Store what was decoded, if that is possible in time, and stop the handover."""
         self._handover.drain(timeout_s)
         stored = self._collect()
+        self._tell()
         self._handover.close()
         return stored
 
@@ -274,12 +283,15 @@ class IngestLoop:
             self._log.warning("put_off", error=str(error))
             self._put_off()
             return []
-        ends = {}
         for part in (part for one in stored for work in one.works for part in work.parts):
-            ends[part.stream.topic, part.partition] = part.next_offset
-        for place, offset in ends.items():
-            self._reader.commit(*place, offset)
+            self._untold[part.stream.topic, part.partition] = part.next_offset
         return stored
+
+    def _tell(self) -> None:
+        self._tell_at = self._monotonic() + TELL_S
+        if self._untold:
+            self._reader.commit(self._untold)
+            self._untold = {}
 
     def _has_room(self) -> bool:
         if self._handover.has_room(self._wait_s):

@@ -20,7 +20,7 @@ from streamlake_assets.market.messages import Counts, DeadLetter, RecentDead, Sl
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.stores import literals, schema
 from streamlake_assets.stores.bad_messages import recent_dead, write_dead, write_stop
-from streamlake_assets.stores.dimensions import Dimensions, ensure_stream
+from streamlake_assets.stores.dimensions import Dimensions, ensure_stream, hold_parents
 from streamlake_assets.stores.fact_tables import ACTIONS, BARS, KIND_NUMBER
 from streamlake_assets.stores.mysql import outages_as_try_later
 from streamlake_assets.stores.prepared import BarSeries, ReadySlice, prepare
@@ -30,6 +30,9 @@ from streamlake_assets.stores.versions_merge import Batch, Pending, Touch, Versi
 IDLE_S = 16
 """After this long without a word the server ends a connection and rolls its transaction back: a consumer that is frozen
 in the middle of a batch must not hold the rows of whoever takes its partitions over."""
+MANY_ROWS = 100
+"""From so many new bars on, one locking read of their parents is cheaper than the check of four keys for each bar; the
+fourth parent, the batch record, was written by the same transaction."""
 _DUPLICATE = 1062
 _MOST_TRIES = 3
 
@@ -334,7 +337,10 @@ class BarStore:
             touches |= {(part.batch_id, *series, month) for month in run.months}
         # in the order of the primary key: pages are filled one after the other, and two writers lock in one order
         blocks.sort(key=lambda block: block[0])
-        self._writer.insert(connection, BARS.table.name, BARS.written, blocks)
+        held = sum(len(run.tails) for _, run in runs) >= MANY_ROWS and hold_parents(
+            connection, *({ids[place] for ids, _ in blocks} for place in range(3))
+        )
+        self._writer.insert(connection, BARS.table.name, BARS.written, blocks, held)
         return touches
 
     def _pending_bars(self, runs: Runs) -> Iterator[Pending]:

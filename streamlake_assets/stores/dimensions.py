@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.market.sessions import UTC, exchange_zone
 from streamlake_assets.market.types import AssetClass, Bar, Instrument
-from streamlake_assets.stores import schema
+from streamlake_assets.stores import literals, schema
 
 _NEVER = dt.datetime(1, 1, 1, tzinfo=UTC)
 """``as_of`` of an instrument that no message has described."""
@@ -161,6 +161,21 @@ class Dimensions:
             )
         )
         self._described[instrument] = said
+
+
+def hold_parents(connection: sa.Connection, instruments: set[int], intervals: set[int], sources: set[int]) -> bool:
+    """Lock what bars are about to point to until the end of the transaction; return whether all of it is there.
+
+    What a foreign key does for each row, once for all of them: nobody can delete a parent meanwhile, and those who try
+    later find its bars.
+    """
+    parents = [
+        (schema.instruments.name, sorted(instruments)),
+        (schema.bar_intervals.name, sorted(intervals)),
+        (schema.data_sources.name, sorted(sources)),
+    ]
+    found = connection.exec_driver_sql(literals.hold_parents(parents)).all()
+    return len(found) == len(instruments) + len(intervals) + len(sources)
 
 
 def ensure_stream(connection: sa.Connection, stream: StreamIdentity) -> int:

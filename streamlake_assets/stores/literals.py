@@ -93,9 +93,24 @@ def bar_tail(bar: Bar, session: dt.date, known_from: str, digest: bytes, offset:
     )
 
 
-def insert(table: str, columns: Sequence[str], rows_text: str) -> str:
-    """Return one multi-row insert of rows that ``prefixed`` or ``rows`` wrote: a row that exists is an error."""
-    return f"INSERT INTO `{table}` ({_names(columns)}) VALUES {rows_text}"  # noqa: S608
+def insert(table: str, columns: Sequence[str], rows_text: str, parents_held: bool = False) -> str:
+    """Return one multi-row insert of rows that ``prefixed`` or ``rows`` wrote: a row that exists is an error.
+
+    Args:
+        table: its name.
+        columns: of the rows, in their order.
+        rows_text: the rows.
+        parents_held: all rows that these point to are there, and locked by this transaction.
+    """
+    return f"INSERT {_hint(parents_held)}INTO `{table}` ({_names(columns)}) VALUES {rows_text}"  # noqa: S608
+
+
+def hold_parents(parents: Iterable[tuple[str, Iterable[int]]]) -> str:
+    """Return one locking read of rows by their ids: (table, ids); nobody can delete what it returns until the end."""
+    return " UNION ALL ".join(
+        f"(SELECT id FROM `{table}` WHERE id IN ({','.join(map(literal, ids))}) LOCK IN SHARE MODE)"  # noqa: S608
+        for table, ids in parents
+    )
 
 
 def replace_by_key(table: str, columns: Sequence[str], key: Sequence[str], rows_text: str) -> str:
@@ -140,11 +155,16 @@ def load(name: str, columns: Sequence[str], descriptor: int) -> str:
     )
 
 
-def from_staging(name: str, table: str, columns: Sequence[str], key: Sequence[str]) -> str:
+def from_staging(name: str, table: str, columns: Sequence[str], key: Sequence[str], parents_held: bool = False) -> str:
     """Return the statement that moves staged rows into their table; with a key, in the place of those that have it."""
     names = _names(columns)
-    statement = f"INSERT INTO `{table}` ({names}) SELECT {names} FROM `{name}`"  # noqa: S608
+    statement = f"INSERT {_hint(parents_held)}INTO `{table}` ({names}) SELECT {names} FROM `{name}`"  # noqa: S608
     return statement + _on_duplicate(columns, key) if key else statement
+
+
+def _hint(parents_held: bool) -> str:
+    # for this statement alone; MariaDB takes it for a comment and checks each row
+    return "/*+ SET_VAR(foreign_key_checks=OFF) */ " if parents_held else ""
 
 
 def _on_duplicate(columns: Sequence[str], key: Sequence[str]) -> str:

@@ -20,14 +20,23 @@ ROWS_PER_STATEMENT: Final = 2_000
 ROWS_PER_LOAD: Final = 20_000
 """About 5 MB in the server's memory, which gives a table of this kind 16 MB by default."""
 
+_STAGING: Final = "staging_"
+
 Block = tuple[tuple[int, ...], Sequence[str]]
 
 
 class RowWriter(Protocol):
     """A way to put rows into a table, within the caller's transaction."""
 
-    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
-        """Insert rows.
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: str,
+        columns: Sequence[str],
+        blocks: Sequence[Block],
+        parents_held: bool = False,
+    ) -> None:
+        """Insert rows; ``parents_held`` as in ``literals.insert``.
 
         Raises:
             sqlalchemy.exc.IntegrityError: a row with the same key is there.
@@ -42,10 +51,17 @@ class RowWriter(Protocol):
 class StatementWriter:
     """``RowWriter`` by typed literals."""
 
-    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: str,
+        columns: Sequence[str],
+        blocks: Sequence[Block],
+        parents_held: bool = False,
+    ) -> None:
         """Insert rows by as few statements as their size allows."""
         for text in _texts(blocks):
-            connection.exec_driver_sql(literals.insert(table, columns, text))
+            connection.exec_driver_sql(literals.insert(table, columns, text, parents_held))
 
     def replace(
         self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
@@ -62,27 +78,36 @@ class LoadWriter:
     on a disk: the file is one of this process's memory.
     """
 
-    def insert(self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]) -> None:
+    def insert(
+        self,
+        connection: sa.Connection,
+        table: str,
+        columns: Sequence[str],
+        blocks: Sequence[Block],
+        parents_held: bool = False,
+    ) -> None:
         """Insert rows through the staging table."""
-        self._through_staging(connection, table, columns, (), blocks)
+        move = literals.from_staging(_STAGING + table, table, columns, (), parents_held)
+        self._load(connection, table, columns, blocks, move)
 
     def replace(
         self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
     ) -> None:
         """Replace rows through the staging table."""
-        self._through_staging(connection, table, columns, key, blocks)
-
-    def _through_staging(
-        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
-    ) -> None:
-        for some in _chunks(blocks, ROWS_PER_LOAD):
-            self._load(connection, table, columns, key, some)
+        self._load(connection, table, columns, blocks, literals.from_staging(_STAGING + table, table, columns, key))
 
     def _load(
-        self, connection: sa.Connection, table: str, columns: Sequence[str], key: Sequence[str], blocks: Sequence[Block]
+        self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block], move: str
+    ) -> None:
+        for some in _chunks(blocks, ROWS_PER_LOAD):
+            self._load_some(connection, table, columns, some)
+            connection.exec_driver_sql(move)
+
+    def _load_some(
+        self, connection: sa.Connection, table: str, columns: Sequence[str], blocks: Sequence[Block]
     ) -> None:
         rows = sum(len(tails) for _, tails in blocks)
-        staging = f"staging_{table}"
+        staging = _STAGING + table
         with os.fdopen(os.memfd_create("streamlake-rows"), "wb") as file:
             for ids, tails in blocks:
                 file.write(literals.lines(ids, tails).encode())
@@ -93,7 +118,6 @@ class LoadWriter:
         # under LOCAL the server skips what it cannot take with a warning, and says so only in this number
         if loaded != rows:
             raise IntegrityError(f"of {rows} rows for {table} only {loaded} were loaded")
-        connection.exec_driver_sql(literals.from_staging(staging, table, columns, key))
 
 
 def _texts(blocks: Sequence[Block]) -> Iterator[str]:

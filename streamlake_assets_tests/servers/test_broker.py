@@ -337,7 +337,7 @@ def test_what_was_committed_is_for_lag_tools_and_lag_is_known(
     send(kafka, topic, ["AAPL"] * 10)
     one = member(topic)
     ((message, *_),) = one.take(1, most=1)
-    one.reader.commit(topic, message.partition, 1)
+    one.reader.commit({(topic, message.partition): 1})
     for _ in range(POLLS):
         one.reader.take(1, 0)
         if one.reader.lag().get((topic, message.partition)) == 0:

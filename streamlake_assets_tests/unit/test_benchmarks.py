@@ -45,7 +45,7 @@ def point(rate: int, p99_ms: float = 10.0) -> dict[str, Any]:
         "p99_ms": p99_ms,
         "max_ms": 20.0,
         "late_p99_ms": 1.0,
-        "busy_percent": 30.0,
+        "cores": {"consumer": 0.2, "producer": 0.1},
         "sent": 10,
         "histogram": {"edges_s": [0.005, 0.01, "inf"], "counts": [6.0, 4.0, 0.0]},
     }

@@ -10,7 +10,7 @@ from streamlake_assets.errors import IntegrityError, OffsetFencedError, TryLater
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, MAX_BYTES
 from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
 from streamlake_assets.market.messages import MOST_KEPT, Counts, Message, RecentDead, Slice, StreamIdentity
-from streamlake_assets.sidecar.ingest import IngestLoop, cut_slice
+from streamlake_assets.sidecar.ingest import TELL_S, IngestLoop, cut_slice
 from streamlake_assets_tests.bars import BARS_STREAM, NOW, SESSION, action, bar, message, wire
 
 TOPICS = [BARS_TOPIC, ACTIONS_TOPIC]
@@ -122,6 +122,13 @@ class Rig:
             self.loop.turn()
             self.clock += seconds
 
+    def stored_offsets(self) -> dict[tuple[str, int], int]:
+        return {
+            (topic, partition): offset
+            for topic in TOPICS
+            for partition, offset in self.store.offsets.get(self.streams[topic], {}).items()
+        }
+
     def sent(self) -> list[tuple[str, int, int]]:
         return sorted((m.topic, m.partition, m.offset) for topic in TOPICS for m in self.broker.messages(topic))
 
@@ -141,11 +148,24 @@ def test_every_message_is_stored_once_and_kafka_is_told(rig: Rig) -> None:
     assert work.weight == 13
     assert list(work.event_times) == [bar().event_time.timestamp()] * 13
     assert rig.store.places() == rig.sent()
-    assert rig.reader.committed == {
-        (topic, partition): offset
-        for topic in TOPICS
-        for partition, offset in rig.store.offsets[rig.streams[topic]].items()
-    }
+    rig.turns(3)
+    assert rig.reader.committed == rig.stored_offsets()
+
+
+def test_the_broker_is_told_once_a_second_and_before_a_partition_is_given_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    commit = rig.reader.commit
+    monkeypatch.setattr(rig.reader, "commit", lambda offsets: (told.append(rig.clock), commit(offsets)))
+    begun = rig.clock
+    for _ in range(40):
+        rig.send(1)
+        rig.turns(1, 0.1)
+    assert 3 <= len(told) <= (rig.clock - begun) / TELL_S + 1
+    assert rig.reader.committed != rig.stored_offsets()
+    rig.loop.forget()
+    assert rig.reader.committed == rig.stored_offsets()
 
 
 def test_nothing_to_do_does_nothing(rig: Rig) -> None:
