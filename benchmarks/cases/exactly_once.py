@@ -40,8 +40,8 @@ class BareStore(BarStore):
         for part in parts:
             part.batch_id = 1
 
-    def _insert_new(self, connection: sa.Connection, runs: Runs) -> set[Touch]:
-        super()._insert_new(connection, runs)
+    def _insert_new(self, connection: sa.Connection, runs: Runs, held: bool) -> set[Touch]:
+        super()._insert_new(connection, runs, held)
         return set()
 
 

@@ -12,9 +12,11 @@ processor time of each process meanwhile as a share of one core, ``late`` how la
 
 import json
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import httpx
 import sqlalchemy as sa
@@ -64,11 +66,12 @@ def _at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
         if not wait_until(lambda: http_ready(spec.ready_url), PATIENCE_S):
             raise StreamlakeError(f"the consumer is not ready: {child.log_tail()}")
         rig.settle()
-        warm = _send(rig, rate, WARM_S, 0)["sent"]
-        _wait_stored(rig, warm, child)
-        before = _seen(rig, warm)
-        spent = _spent(rig, child)
-        report = _send(rig, rate, seconds, warm)
+        with _Paced(rig, rate, seconds) as producer:
+            warm = producer.warm()["sent"]
+            _wait_stored(rig, warm, child)
+            before = _seen(rig, warm)
+            spent = _spent(rig, child)
+            report = producer.go()
         cores = {name: after - spent[name] for name, after in _spent(rig, child).items()}
         cores["producer"] = report["cpu_s"]
         cores = {name: round(used / report["seconds"], 2) for name, used in cores.items()}
@@ -138,9 +141,10 @@ def _loop_at_rate(rig: Rig, rate: int, seconds: float) -> dict[str, Any]:
     child = rig.child("loop", argv, environment(rig.settings))
     child.start()
     try:
-        _send(rig, rate, WARM_S, 0)
-        _wait_stored(rig, warm, child)
-        _send(rig, rate, seconds, warm)
+        with _Paced(rig, rate, seconds) as producer:
+            producer.warm()
+            _wait_stored(rig, warm, child)
+            producer.go()
         if not wait_until(lambda: file.exists() or not child.running, PATIENCE_S) or not file.exists():
             raise StreamlakeError(f"the loop did not store everything: {child.log_tail()}")
     finally:
@@ -169,19 +173,38 @@ def begin_at_end(rig: Rig, waiting: int = 0) -> None:
         connection.execute(sa.insert(schema.stream_offsets), rows)
 
 
-def _send(rig: Rig, rate: int, seconds: float, skip: int) -> dict[str, Any]:
-    report = rig.folder / "paced.json"
-    report.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "benchmarks.peers.paced", str(rate), str(seconds), str(skip), str(report)]
-    child = rig.child("paced", argv, environment(rig.settings))
-    child.start()
-    try:
-        if not wait_until(lambda: report.exists() or not child.running, seconds + PATIENCE_S) or not report.exists():
-            raise StreamlakeError(f"the paced producer failed: {child.log_tail()}")
-    finally:
-        child.stop()
-    found: dict[str, Any] = json.loads(report.read_text())
-    return found
+class _Paced:
+    """The producer process, from its start to its end."""
+
+    def __init__(self, rig: Rig, rate: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._folder = Path(tempfile.mkdtemp(prefix="paced-", dir=rig.folder))
+        argv = [sys.executable, "-m", "benchmarks.peers.paced", str(rate), str(WARM_S), str(seconds), str(self._folder)]
+        self._child = rig.child("paced", argv, environment(rig.settings))
+
+    def __enter__(self) -> Self:
+        self._child.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()
+
+    def warm(self) -> dict[str, Any]:
+        """Wait until the warm part is sent, and return what the producer says of it."""
+        return self._report("warm.json")
+
+    def go(self) -> dict[str, Any]:
+        """Let it send the rest, and return what it says of it."""
+        (self._folder / "go").touch()
+        return self._report("sent.json")
+
+    def _report(self, name: str) -> dict[str, Any]:
+        file = self._folder / name
+        wait_until(lambda: file.exists() or not self._child.running, self._seconds + PATIENCE_S)
+        if not file.exists():
+            raise StreamlakeError(f"the paced producer failed: {self._child.log_tail()}")
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
 
 
 def _wait_stored(rig: Rig, rows: int, child: ChildProcess) -> None:

@@ -12,6 +12,7 @@ import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -69,7 +70,7 @@ def bar_digest(bar: Bar) -> bytes:
     return _digest(
         bar.source,
         bar.status,
-        bar.as_of.isoformat(),
+        _instant(bar.as_of),
         *map(_canonical, (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap)),
         str(bar.trades),
         str(bar.synthetic),
@@ -78,7 +79,7 @@ def bar_digest(bar: Bar) -> bytes:
 
 def action_digest(action: CorporateAction) -> bytes:
     """Return the identity of a corporate action's version."""
-    return _digest(action.source, action.as_of.isoformat(), _canonical(action.factor))
+    return _digest(action.source, _instant(action.as_of), _canonical(action.factor))
 
 
 def bar_version(bar: Bar, rank: int) -> Version:
@@ -117,6 +118,13 @@ def merge(stored: V | None, arrivals: Sequence[V]) -> Merged[V]:
             revisions.setdefault(arrival.version.digest, arrival)
     assert current is not None  # noqa: S101  # arrivals is not empty
     return Merged(current, list(revisions.values()), outcomes)
+
+
+@lru_cache(maxsize=4_096)
+def _instant(moment: dt.datetime) -> str:
+    # many bars are stated at the same moment, and the text of an aware time costs more than a look into a cache, where
+    # times are equal that have other zones
+    return moment.astimezone(dt.UTC).isoformat()
 
 
 def _canonical(value: Decimal | None) -> str:

@@ -31,7 +31,7 @@ Place = tuple[str, int]
 MOST_MESSAGES = 2_000
 """Taken at once: beyond a few thousand rows a statement gains nothing, and what waits takes memory."""
 FEW = 500
-GATHER_S = 0.02
+GATHER_S = 0.1
 """After fewer messages than this the next are taken when the transaction has ended, or after this long."""
 NO_ROOM_S = 5.0
 """After this long without room the reader is paused and polled, or the group would take this member for dead."""

@@ -31,8 +31,8 @@ IDLE_S = 16
 """After this long without a word the server ends a connection and rolls its transaction back: a consumer that is frozen
 in the middle of a batch must not hold the rows of whoever takes its partitions over."""
 MANY_ROWS = 100
-"""From so many new bars on, one locking read of their parents is cheaper than the check of four keys for each bar; the
-fourth parent, the batch record, was written by the same transaction."""
+"""From so many new bars on, one locking read of their parents is cheaper than the check of the keys of each bar and of
+each touch; one more parent, the batch record, was written by the same transaction."""
 _DUPLICATE = 1062
 _MOST_TRIES = 3
 
@@ -275,7 +275,9 @@ class BarStore:
         self._prepare_ids(connection, [one for part in parts for one in part.slices])
         self._write_batches(connection, parts)
         new, rest = self._split(connection, parts, trusting)
-        touches = self._insert_new(connection, new)
+        held = sum(len(run.tails) for _, run in new) >= MANY_ROWS and self._hold_parents(connection, new)
+        touches = self._insert_new(connection, new, held)
+        held = held and not rest and not any(one.actions for part in parts for one in part.slices)
         merge = VersionsMerge(connection, self._ids, self._writer)
         touches |= merge.write(BARS, self._pending_bars(rest))
         touches |= merge.write(ACTIONS, self._pending_actions(parts))
@@ -284,7 +286,7 @@ class BarStore:
         if touches:
             columns = [column.name for column in schema.ingest_touches.columns]
             text = literals.rows(sorted(touches))
-            connection.exec_driver_sql(literals.insert(schema.ingest_touches.name, columns, text))
+            connection.exec_driver_sql(literals.insert(schema.ingest_touches.name, columns, text, held))
         for part in parts:
             write_dead(connection, part.place, part.batch_id, part.dead)
             if part.slices[-1].stop:
@@ -326,7 +328,12 @@ class BarStore:
         found = {(row[0], row[1]): row[2].replace(tzinfo=UTC) for row in connection.execute(query)}
         self._ends.update({series: found.get(series, _NEVER) for series in missing})
 
-    def _insert_new(self, connection: sa.Connection, runs: Runs) -> set[Touch]:
+    def _hold_parents(self, connection: sa.Connection, runs: Runs) -> bool:
+        series = {self._series(run) for _, run in runs}
+        sources = {self._ids.sources[run.source].id for _, run in runs}
+        return hold_parents(connection, {one for one, _ in series}, {one for _, one in series}, sources)
+
+    def _insert_new(self, connection: sa.Connection, runs: Runs, held: bool) -> set[Touch]:
         blocks: list[Block] = []
         touches = set()
         for part, run in runs:
@@ -337,9 +344,6 @@ class BarStore:
             touches |= {(part.batch_id, *series, month) for month in run.months}
         # in the order of the primary key: pages are filled one after the other, and two writers lock in one order
         blocks.sort(key=lambda block: block[0])
-        held = sum(len(run.tails) for _, run in runs) >= MANY_ROWS and hold_parents(
-            connection, *({ids[place] for ids, _ in blocks} for place in range(3))
-        )
         self._writer.insert(connection, BARS.table.name, BARS.written, blocks, held)
         return touches
 

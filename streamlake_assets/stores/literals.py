@@ -9,6 +9,7 @@ parameters.
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from streamlake_assets.market.types import Bar, Status
@@ -42,6 +43,12 @@ def _time(value: dt.datetime) -> str:
     if not text.endswith("+00:00"):
         raise ValueError(f"{text} is not UTC")
     return f"'{text[:-6]}'"
+
+
+# many instruments have a bar of the same minute, and the text of an aware time costs more than a look into a cache; by
+# type, or a subclass that is equal to a good time would find its text
+_repeated_time = lru_cache(maxsize=4_096, typed=True)(_time)
+_repeated_date = lru_cache(maxsize=1_024, typed=True)(dt.date.isoformat)
 
 
 # by exact type: a subclass of str or of a number could print itself as anything
@@ -80,14 +87,13 @@ def bar_tail(bar: Bar, session: dt.date, known_from: str, digest: bytes, offset:
         and (type(session) is dt.date and type(digest) is bytes and type(offset) is int)
     ):
         raise TypeError("what is not of exactly the type it must be is never written as a literal")
-    bar_time = _time(bar.bar_time)
-    as_of = bar_time if bar.as_of is bar.bar_time or bar.as_of == bar.bar_time else _time(bar.as_of)
+    bar_time, as_of = _repeated_time(bar.bar_time), _repeated_time(bar.as_of)
     volume = _decimal(bar.volume) if type(bar.volume) is Decimal else literal(bar.volume)
     vwap = _decimal(bar.vwap) if type(bar.vwap) is Decimal else literal(bar.vwap)
     trades = "NULL" if bar.trades is None else literal(bar.trades)
     settled = 2 if bar.status is Status.SETTLED else 1
     return (
-        f"{bar_time},'{session.isoformat()}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
+        f"{bar_time},'{_repeated_date(session)}',{_decimal(bar.open)},{_decimal(bar.high)},{_decimal(bar.low)},{_decimal(bar.close)},"
         f"{volume},{vwap},{trades},{settled},{1 if bar.synthetic else 0},{as_of},{_time(bar.event_time)},{known_from},"
         f"X'{digest.hex()}',{offset:d}"
     )

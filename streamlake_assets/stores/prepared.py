@@ -7,6 +7,7 @@ bar is new (``bar_store``): what is made here is right whatever the tables hold.
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import lt
 from typing import NamedTuple
 
 from streamlake_assets.errors import IntegrityError
@@ -19,6 +20,7 @@ from streamlake_assets.stores.fact_tables import KIND_NUMBER, first_of_month
 from streamlake_assets.stores.literals import Literal, bar_tail, literal
 
 _session = lru_cache(maxsize=16_384)(session_date)
+_known_from = lru_cache(maxsize=1_024)(literal)
 
 
 class ReadyRow(NamedTuple):
@@ -45,16 +47,24 @@ class BarSeries:
 
     __slots__ = ("bars", "digests", "first", "instrument", "interval", "last", "months", "rising", "source", "tails")
 
-    def __init__(self, bar: Bar) -> None:
+    def __init__(self, bars: Sequence[Bar], arrivals: Sequence[Arrival]) -> None:
+        bar = bars[0]
         self.instrument = bar.instrument
         self.interval = bar.interval.value
-        self.source = bar.source
-        self.first = self.last = bar.bar_time
-        self.rising = True
-        self.bars: list[Bar] = []
-        self.digests: list[bytes] = []
-        self.tails: list[str] = []
-        self.months: set[dt.date] = set()
+        self.source = source = bar.source
+        self.bars = bars
+        starts = [one.bar_time for one in bars]
+        self.first, self.last = starts[0], max(starts)
+        # strictly: two versions of one bar are not both new
+        self.rising = all(map(lt, starts, starts[1:])) and all(one.source == source for one in bars)
+        exchange = bar.exchange
+        sessions = [_session(start, exchange) for start in starts]
+        self.months = {first_of_month(session) for session in set(sessions)}
+        self.digests = list(map(bar_digest, bars))
+        self.tails = [
+            bar_tail(one, session, _known_from(arrival.broker_time), digest, arrival.offset)
+            for one, session, digest, arrival in zip(bars, sessions, self.digests, arrivals, strict=True)
+        ]
 
     def rows(self) -> Iterator[ReadyRow]:
         """Yield the rows with their versions; only a look-up needs them."""
@@ -90,46 +100,27 @@ def prepare(part: Slice) -> ReadySlice:
     Raises:
         IntegrityError: a fact that is neither a bar nor a corporate action.
     """
-    series: dict[tuple[str, str, str], BarSeries] = {}
+    groups: dict[tuple[str, str, str], tuple[list[Bar], list[Arrival]]] = {}
     actions = []
-    sources: set[str] = set()
-    labels: dict[tuple[BarSeries, str, str | None, str | None, str | None], Bar] = {}
-    known_from, known_text = None, ""
     for arrival in part.arrivals:
         fact = arrival.fact
-        if type(fact) is not Bar:
-            actions.append(_ready_action(arrival))
-            sources.add(fact.source)
-            continue
-        if arrival.broker_time is not known_from:
-            known_from = arrival.broker_time
-            known_text = literal(known_from)
-        key = (fact.symbol, fact.exchange, fact.interval)
-        run = series.get(key)
-        if run is None:
-            run = series[key] = BarSeries(fact)
-        elif fact.bar_time > run.last and fact.source == run.source:
-            run.last = fact.bar_time
+        if type(fact) is Bar:
+            key = (fact.symbol, fact.exchange, fact.interval)
+            if (group := groups.get(key)) is None:
+                group = groups[key] = ([], [])
+            group[0].append(fact)
+            group[1].append(arrival)
         else:
-            run.rising = False
-            run.last = max(run.last, fact.bar_time)
-        sources.add(fact.source)
-        session = _session(fact.bar_time, fact.exchange)
-        digest = bar_digest(fact)
-        run.bars.append(fact)
-        run.digests.append(digest)
-        run.tails.append(bar_tail(fact, session, known_text, digest, arrival.offset))
-        run.months.add(first_of_month(session))
-        label = (run, fact.asset_class, fact.name, fact.sector, fact.currency)
-        said = labels.get(label)
-        if said is None or fact.as_of > said.as_of:
-            labels[label] = fact
+            actions.append(_ready_action(arrival))
+    series = [BarSeries(bars, arrivals) for bars, arrivals in groups.values()]
+    labels = (bar for run in series for bar in _said(run.bars))
+    sources = {action.source for action, _ in actions}.union(*({bar.source for bar in run.bars} for run in series))
     classes = {action.instrument: UNSEEN_CLASS.value for action, _ in actions}
-    classes.update({run.instrument: run.bars[-1].asset_class.value for run in series.values()})
-    described, plain = _descriptions(labels.values())
+    classes.update({run.instrument: run.bars[-1].asset_class.value for run in series})
+    described, plain = _descriptions(labels)
     messages = len(part.arrivals) + len(part.dead)
     return ReadySlice(
-        *(part.stream, part.partition, part.first_offset, part.next_offset, messages, list(series.values()), actions),
+        *(part.stream, part.partition, part.first_offset, part.next_offset, messages, series, actions),
         *(sources, classes, described, plain, part.dead, part.stop),
     )
 
@@ -144,6 +135,16 @@ def _ready_action(arrival: Arrival) -> tuple[CorporateAction, ReadyRow]:
     values: tuple[Literal, ...] = (action.ex_date, kind, action.factor, *times, digest, arrival.offset)
     tail = ",".join(map(literal, values))
     return action, ReadyRow(True, action.as_of, digest, first_of_month(action.ex_date), tail)
+
+
+def _said(bars: Iterable[Bar]) -> Iterable[Bar]:
+    """Return of bars that say the same of their instrument only the one that was stated last."""
+    last: dict[tuple[str, str | None, str | None, str | None], Bar] = {}
+    for bar in bars:
+        label = (bar.asset_class, bar.name, bar.sector, bar.currency)
+        if (said := last.get(label)) is None or bar.as_of > said.as_of:
+            last[label] = bar
+    return last.values()
 
 
 def _descriptions(bars: Iterable[Bar]) -> tuple[dict[Instrument, Description], dict[Instrument, str]]:

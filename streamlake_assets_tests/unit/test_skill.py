@@ -118,7 +118,8 @@ def test_too_few_dates_for_an_interval_are_said() -> None:
 def test_the_conformal_quantile_covers_new_residuals(seed: int, coverage: float) -> None:
     rng = np.random.default_rng(seed)
     old, new = rng.standard_t(4, size=2000), rng.standard_t(4, size=4000)
-    assert np.mean(np.abs(new) <= conformal_quantile(old, coverage)) == pytest.approx(coverage, abs=0.04)
+    # five standard deviations of the coverage of 4,000 by a quantile of 2,000, each sqrt(0.25 / n) at most
+    assert np.mean(np.abs(new) <= conformal_quantile(old, coverage)) == pytest.approx(coverage, abs=0.07)
 
 
 def test_the_conformal_rank_is_the_finite_sample_one() -> None:
