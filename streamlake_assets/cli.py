@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streamlake_assets.commands import ingest_app
+from streamlake_assets.commands import fetch_app, ingest_app, simulate_app
 from streamlake_assets.commands.terminal import (
     EXIT_CODES,
     AssetClassOption,
@@ -267,6 +267,8 @@ def consume() -> None:
 
 
 ingest_app.register(app)
+simulate_app.register(app)
+fetch_app.register(app)
 
 
 @app.command()

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     dagster_port: int = Field(13000, ge=1024, le=65535, description="Port of the Dagster web server")
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
+    nifi_url: str = Field("", description="Address of a NiFi, such as https://host:8443; empty: a local one")
+    nifi_user: str = Field("", description="User of that NiFi's single-user login")
+    nifi_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    nifi_port: int = Field(18180, ge=1024, le=65535, description="Port of the local NiFi")
+    nifi_management_port: int = Field(18152, ge=1024, le=65535, description="Port of the local NiFi's own management")
+    jdk21_home: str = Field("", description="Folder of a JDK 21 or newer, for NiFi; empty: looked for in usual places")
     dead_letter_share: float = Field(
         0.05, ge=0, lt=1, description="Share of the last 1,000 messages of a partition that may be bad; 0: no limit"
     )
@@ -66,6 +72,14 @@ class Settings(BaseSettings):
         description="Bad messages in a row that a partition may have; 0: no limit. Past it the partition stops",
     )
     min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
+    massive_key: SecretStr = Field(SecretStr(""), description="Key of the Massive (Polygon) API; empty: not used")
+    massive_url: str = Field("https://api.massive.com", description="Address of the Massive API")
+    massive_calls_per_minute: int = Field(5, ge=1, description="Calls a minute that the Massive plan allows")
+    massive_calls_per_day: int = Field(7_200, ge=1, description="Calls a day that the Massive plan allows")
+    alpha_vantage_key: SecretStr = Field(SecretStr(""), description="Key of the Alpha Vantage API; empty: not used")
+    alpha_vantage_url: str = Field("https://www.alphavantage.co", description="Address of the Alpha Vantage API")
+    alpha_vantage_calls_per_minute: int = Field(5, ge=1, description="Calls a minute that its plan allows")
+    alpha_vantage_calls_per_day: int = Field(25, ge=1, description="Calls a day that its plan allows")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
 
     @field_validator("home", mode="before")

@@ -8,7 +8,8 @@ import datetime as dt
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -204,3 +205,18 @@ def show_forecasts(found: Mapping[str, Any]) -> None:
         text = "no scores yet" if skill is None else f"{skill:+.4f}"
         line(f"live skill on {target}, all instruments: {text}")
     line("Not investment advice.")
+
+
+Named = TypeVar("Named", bound=StrEnum)
+
+
+def named(kind: type[Named], option: str, text: str) -> Named:
+    """Return the member of a vocabulary that an option names.
+
+    Raises:
+        UsageError: there is none; the message lists them.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{option} {text}: one of {', '.join(one.value for one in kind)}") from None

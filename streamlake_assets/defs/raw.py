@@ -1,15 +1,19 @@
 """The raw tables as Dagster sees them: written by the consumer, reported by the watermark sensor, checked here."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from streamlake_assets.defs import stream
 from streamlake_assets.defs.common import NO_POLICY, OWNERS, check_result, table_metadata
-from streamlake_assets.flows import observations
+from streamlake_assets.flows import detection, observations
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
 GROUP = "raw"
+JUDGED_SESSIONS = 20
+"""A refresh looks at what is new; `streamlake detect` looks at everything."""
 
 
 def _raw(name: str) -> dg.AssetSpec:
@@ -46,6 +50,21 @@ def ledger_balances(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResul
     """Compare the count ledger with the tables and the topics; name the ranges of offsets that do not add up."""
     found = observations.count_ledger(stores.reader, stores.settings.kafka)
     return check_result(quality.ledger_balances(found.partitions, found.imbalances))
+
+
+@dg.multi_asset_check(
+    name="anomalies",
+    specs=[
+        dg.AssetCheckSpec(name, asset=bars.key, description=f"{words}, over the newest {JUDGED_SESSIONS} sessions")
+        for name, words in quality.ANOMALY_CHECKS.items()
+    ],
+)
+def anomalies(stores: dg.ResourceParam[StoreAccess]) -> Iterator[dg.AssetCheckResult]:
+    """Look for what single messages cannot show: gaps, jumps, feeds that hang, late bars."""
+    found = detection.detect(stores.reader, JUDGED_SESSIONS)
+    for name, verdict in quality.anomaly_verdicts(found.bars, found.anomalies).items():
+        result = check_result(verdict, dg.AssetCheckSeverity.WARN)
+        yield result._replace(asset_key=bars.key, check_name=name)
 
 
 @dg.asset_check(asset=corporate_actions.key, description="Every factor is above zero")

@@ -3,9 +3,10 @@
 Belongs here: what is judged and the limit. Stays out: reading what is judged, and Dagster.
 """
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -87,6 +88,61 @@ def dead_letter_rate(messages: int, dead: int) -> Verdict:
         f"{dead} of {messages} messages are dead letters ({rate:.2%}, limit {DEAD_LETTER_LIMIT:.0%})",
         {"messages": messages, "dead": dead, "rate": rate, "limit": DEAD_LETTER_LIMIT},
     )
+
+
+ANOMALY_CHECKS: Final = {
+    "bars_have_no_gaps": "No bar of the exchange's calendar is missing",
+    "prices_do_not_jump": "No price jumps without a corporate action",
+    "feeds_do_not_hang": "No bars repeat the one before them again and again",
+    "bars_arrive_in_order": "No bar arrives after a later one",
+}
+_KINDS_OF_CHECK: Final = {
+    "bars_have_no_gaps": ("gaps",),
+    "prices_do_not_jump": ("jumps",),
+    "feeds_do_not_hang": ("stale",),
+    "bars_arrive_in_order": ("out_of_order", "late"),
+}
+
+
+class SeriesAnomaly(Protocol):
+    """What was found wrong with one bar."""
+
+    @property
+    def kind(self) -> str:
+        """Class of the anomaly."""
+
+    @property
+    def symbol(self) -> str:
+        """Of the instrument."""
+
+    @property
+    def interval(self) -> str:
+        """Of the bar."""
+
+    @property
+    def bar_time(self) -> dt.datetime:
+        """Start of the bar."""
+
+    @property
+    def detail(self) -> str:
+        """What exactly."""
+
+
+def anomaly_verdicts(bars: int, found: Iterable[SeriesAnomaly]) -> dict[str, Verdict]:
+    """Judge the anomalies of so many bars, check by check: none is allowed."""
+    by_kind: dict[str, list[SeriesAnomaly]] = {}
+    for one in found:
+        by_kind.setdefault(one.kind, []).append(one)
+    verdicts = {}
+    for name, kinds in _KINDS_OF_CHECK.items():
+        wrong = [one for kind in kinds for one in by_kind.get(kind, ())]
+        first = [f"{one.symbol} {one.interval} {one.bar_time.isoformat()}: {one.detail}" for one in wrong[:5]]
+        verdicts[name] = Verdict(
+            not wrong,
+            f"{len(wrong)} of {bars} bars" + (f", first {first[0]}" if first else ""),
+            {"bars": bars, "wrong": len(wrong), "first": first, "limit": 0},
+        )
+    return verdicts
 
 
 class Imbalance(msgspec.Struct, frozen=True):

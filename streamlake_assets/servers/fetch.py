@@ -10,8 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from streamlake_assets.errors import ArtifactError, MissingToolError, StreamlakeError
-from streamlake_assets.servers.artifacts import fetch_document_store, fetch_kafka, fetch_mariadb
+from streamlake_assets.servers.artifacts import fetch_document_store, fetch_kafka, fetch_mariadb, fetch_nifi
 from streamlake_assets.servers.debian_mysql import fetch_mysql
+from streamlake_assets.servers.tools import find_nifi_java
 from streamlake_assets.servers.waiting import Say, StopRequestedError
 from streamlake_assets.settings import Settings, load_settings
 
@@ -31,6 +32,11 @@ def fetch_all(settings: Settings, say: Say, tests: bool = False) -> None:
             fetch_document_store(say, stop)
         if tests:
             fetch_mariadb(say, stop)
+            java = find_nifi_java(settings.jdk21_home)
+            if java is None:
+                say("no JDK 21 or newer was found: NiFi is not downloaded, and its tests are skipped")
+            elif not settings.nifi_url:
+                fetch_nifi(java, say, stop)
 
     def mysql() -> None:
         if settings.mysql_url.get_secret_value():

@@ -16,6 +16,8 @@ from streamlake_assets.errors import MissingToolError
 from streamlake_assets.servers.waiting import Say, StopRequestedError
 
 JDK_MAJOR = 17
+NIFI_JDK_MAJOR = 21
+_JDK_FOLDERS = ("usr/lib/jvm/*", "opt/*jdk*", "opt/java/*")
 INSTALL = {
     "java": "apt-get install -y openjdk-17-jdk-headless",
     "javac": "apt-get install -y openjdk-17-jdk-headless",
@@ -76,6 +78,43 @@ def require_java(name: str = "java") -> str:
             "or set JAVA_HOME to a newer JDK"
         )
     return program
+
+
+def find_nifi_java(named: str = "") -> str | None:
+    """Return ``java`` of a JDK that NiFi runs on (21 or newer), or None: from a named home, JAVA_HOME, usual folders.
+
+    Raises:
+        MissingToolError: the named home has no such JDK.
+    """
+    if named:
+        program = Path(named).expanduser() / "bin" / "java"
+        if not program.is_file() or java_major(str(program)) < NIFI_JDK_MAJOR:
+            raise MissingToolError(f"STREAMLAKE_JDK21_HOME={named} is no JDK {NIFI_JDK_MAJOR} or newer")
+        return str(program)
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    homes += sorted((path for pattern in _JDK_FOLDERS for path in Path("/").glob(pattern)), reverse=True)
+    homes += sorted(Path.home().glob(".sdkman/candidates/java/*"), reverse=True)
+    for home in homes:
+        # a JDK: NiFi is also assembled with it
+        program = home / "bin" / "java"
+        if (home / "bin" / "javac").is_file() and program.is_file() and java_major(str(program)) >= NIFI_JDK_MAJOR:
+            return str(program)
+    return None
+
+
+def require_nifi_java(named: str = "") -> str:
+    """Return ``java`` of a JDK that NiFi runs on.
+
+    Raises:
+        MissingToolError: there is none; the message says how to get one.
+    """
+    found = find_nifi_java(named)
+    if found is None:
+        raise MissingToolError(
+            f"NiFi needs a JDK {NIFI_JDK_MAJOR} or newer and none was found: install one "
+            "(`apt-get install -y openjdk-21-jdk-headless`, or Temurin) or set STREAMLAKE_JDK21_HOME to its folder"
+        )
+    return found
 
 
 def run_tool(

@@ -110,9 +110,12 @@ class ConsumerProcess:
             with StreamWatch(self._settings.kafka, streams) as watch:
                 self._follow(watch, loop, reader, engine)
         finally:
-            self._observe(loop.finish(FINISH_S))
-            reader.close()
-            store.close()
+            try:
+                self._observe(loop.finish(FINISH_S))
+            finally:
+                # also when the last batch was refused: others take over at once, not when the session has run out
+                reader.close()
+                store.close()
 
     def _follow(self, watch: StreamWatch, loop: IngestLoop, reader: KafkaReader, engine: sa.Engine) -> None:
         while not self._stopping:

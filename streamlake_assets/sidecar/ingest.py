@@ -225,9 +225,11 @@ class IngestLoop:
     def finish(self, timeout_s: float) -> list[Stored]:
         """Store what was decoded, if that is possible in time, and stop the handover."""
         self._handover.drain(timeout_s)
-        stored = self._collect()
-        self._tell()
-        self._handover.close()
+        try:
+            stored = self._collect()
+            self._tell()
+        finally:
+            self._handover.close()
         return stored
 
     def _remember_dead(self, place: Place) -> None:
