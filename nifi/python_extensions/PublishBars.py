@@ -16,6 +16,7 @@ The file stands alone: NiFi loads it into a process that has the project's site-
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -37,40 +38,63 @@ class InvalidContent(Exception):
 
 
 def messages_of(content: bytes, key_field: str) -> list[tuple[bytes | None, bytes]]:
-    """Return (key, value) of every record in a content.
+    """Return (key, value) of every record in a content; a value is the record as it stands there.
 
     Raises:
         InvalidContent: it is no JSON, holds something else than objects, or a record has no key.
     """
+    found = []
     try:
         text = content.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidContent(f"not UTF-8: {error}") from error
-    found = []
-    for record in _records(text):
-        if not isinstance(record, dict):
-            raise InvalidContent(f"a record is a {type(record).__name__}, not an object")
-        key = None
-        if key_field:
-            value = record.get(key_field)
-            if not isinstance(value, str) or not value:
-                raise InvalidContent(f"a record has no text in its key field {key_field}")
-            key = value.encode()
-        found.append((key, json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()))
+        for record, written in _records(text):
+            if not isinstance(record, dict):
+                raise InvalidContent(f"a record is a {type(record).__name__}, not an object")
+            key = None
+            if key_field:
+                value = record.get(key_field)
+                if not isinstance(value, str) or not value:
+                    raise InvalidContent(f"a record has no text in its key field {key_field}")
+                key = value.encode()
+            found.append((key, written.encode()))
+    except (ValueError, RecursionError) as error:
+        # no UTF-8, no JSON, nested without end, or a key that is no text
+        raise InvalidContent(f"no records: {error}") from error
     if not found:
         raise InvalidContent("there is no record")
     return found
 
 
-def _records(text: str) -> list[Any]:
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise InvalidContent(f"no JSON: {error}") from error
-    return whole if isinstance(whole, list) else [whole]
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# numbers are not read to be written again: a price must arrive digit for digit
+_decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
+_SPACE = " \t\r\n"
+
+
+def _records(text: str) -> Iterator[tuple[Any, str]]:
+    """Yield every record with its text: of one object, of an array, or of objects one after the other."""
+    text = text.strip(_SPACE)
+    in_array = text.startswith("[")
+    place, end = (1, len(text) - 1) if in_array else (0, len(text))
+    if in_array and not text.endswith("]"):
+        raise ValueError("an array does not end")
+    first = True
+    while True:
+        while place < end and text[place] in _SPACE:
+            place += 1
+        if place >= end:
+            return
+        if in_array and not first:
+            if text[place] != ",":
+                raise ValueError(f"no comma at {place}")
+            place += 1
+            while place < end and text[place] in _SPACE:
+                place += 1
+        record, after = _decode(text, place)
+        yield record, text[place:after]
+        place, first = after, False
 
 
 def _property(name: str, description: str, **more: Any) -> PropertyDescriptor:
@@ -96,7 +120,6 @@ class PublishBars(FlowFileTransform):
     BOOTSTRAP = _property(
         "Bootstrap Servers",
         "host:port of the brokers, separated by commas",
-        expression_language_scope=ExpressionLanguageScope.ENVIRONMENT,
     )
     TOPIC = _property(
         "Topic Name",
@@ -160,6 +183,9 @@ class PublishBars(FlowFileTransform):
         problem = self._publish(producer, topic, found)
         if problem is None:
             return FlowFileTransformResult("success", attributes={"publish.count": str(len(found))})
+        if isinstance(problem, KafkaError) and problem.fatal():
+            # the client will never send again: the next FlowFile opens another
+            self._producer = None
         if isinstance(problem, KafkaError) and problem.code() in NEVER:
             return self._refuse("invalid", problem.str())
         # so that an outage is not a busy loop
@@ -170,7 +196,7 @@ class PublishBars(FlowFileTransform):
         self._timeout_s = int(context.getProperty(self.TIMEOUT).getValue())
         self._producer = Producer(
             {
-                "bootstrap.servers": context.getProperty(self.BOOTSTRAP).evaluateAttributeExpressions().getValue(),
+                "bootstrap.servers": context.getProperty(self.BOOTSTRAP).getValue(),
                 "enable.idempotence": True,
                 "acks": "all",
                 "linger.ms": 0,

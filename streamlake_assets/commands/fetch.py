@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
@@ -26,6 +27,7 @@ from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.replay import StoredPlaces, now, publish
 from streamlake_assets.sources import alpha_vantage, massive
 from streamlake_assets.sources.http_json import JsonApi
+from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.provider_quota import ProviderQuota
 
@@ -90,10 +92,11 @@ def fetch(api: JsonApi, instrument: Instrument, wanted: Wanted) -> Fetched:
     def on_reject(error: BadRecordError) -> None:
         rejected[error.reason] += 1
 
-    read = massive.aggregates if api.provider == "massive" else alpha_vantage.time_series
-    found = list(
-        read(api, instrument, wanted.asset_class, wanted.interval, wanted.first, wanted.last, now(), on_reject)
-    )
+    asked = (api, instrument, wanted.asset_class, wanted.interval, wanted.first, wanted.last, now(), on_reject)
+    if api.provider == "massive":
+        found = list(massive.aggregates(*asked))
+    else:
+        found = list(alpha_vantage.time_series(*asked, wanted.all_hours))
     bars = found if wanted.all_hours else list(_within_hours(found))
     actions: list[CorporateAction] = []
     skipped = 0
@@ -114,6 +117,12 @@ def fetch_to_kafka(settings: Settings, provider: str, wanted: Wanted, wait: bool
         TryLaterError: limits, outages; what was published before stays published.
         IntegrityError: an answer that must not be taken.
     """
+    if provider == "massive" and wanted.asset_class is not AssetClass.STOCK:
+        raise UsageError(
+            f"massive: only stocks are fetched, its names of other classes are no symbols ({wanted.asset_class})"
+        )
+    # a range that the calendar does not know is refused before a call is spent
+    sessions_between(wanted.exchange, wanted.asset_class, wanted.first, wanted.last)
     require_servers(settings, "kafka", "mysql")
     ensure_topics(settings.kafka, (BARS_TOPIC, ACTIONS_TOPIC))
     engine = make_engine(settings, DatabaseRole.WRITER)
@@ -124,6 +133,7 @@ def fetch_to_kafka(settings: Settings, provider: str, wanted: Wanted, wait: bool
                 instrument = Instrument(symbol, wanted.exchange)
                 say(f"{provider}: {symbol}, {wanted.interval}, {wanted.first} to {wanted.last}")
                 found = fetch(api, instrument, wanted)
+                found = found._replace(bars=restated(engine, instrument, wanted.interval, found.bars))
                 publish(publisher, [*found.actions, *found.bars])
                 reports.append(_report(instrument, wanted, found))
         if wait:
@@ -137,6 +147,25 @@ def fetch_to_kafka(settings: Settings, provider: str, wanted: Wanted, wait: bool
         "complete": all(one["complete"] for one in reports),
         "symbols": reports,
     }
+
+
+def restated(engine: sa.Engine, instrument: Instrument, interval: Interval, bars: list[Bar]) -> list[Bar]:
+    """Give what the provider states anew the time of this statement: it must win over what it said before."""
+    if not bars:
+        return bars
+    with bar_reader.snapshot(engine) as connection:
+        first, last = (edge(bar.bar_time for bar in bars) for edge in (min, max))
+        stored = bar_reader.stated_bars(connection, instrument, interval, bars[0].source, first, last)
+    moment = now()
+
+    def stated(bar: Bar) -> Bar:
+        before = stored.get(bar.bar_time)
+        if before is None or bar.status is not Status.SETTLED:
+            return bar
+        values = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap, bar.trades)
+        return replace(bar, as_of=before.as_of if values == before.values else moment)
+
+    return [stated(bar) for bar in bars]
 
 
 def _within_hours(bars: Sequence[Bar]) -> Iterator[Bar]:

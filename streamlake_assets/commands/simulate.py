@@ -23,7 +23,7 @@ from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.replay import StoredPlaces, now
 from streamlake_assets.sources.planted_faults import FaultPlan, FaultPlanter, FaultyBars, faultless, in_order
-from streamlake_assets.sources.simulated_market import MarketSpec, SessionBars, simulate
+from streamlake_assets.sources.simulated_market import Floats, MarketSpec, SessionBars, simulate
 from streamlake_assets.sources.simulated_records import CsvColumns, actions, messages
 from streamlake_assets.stores.mysql import make_engine
 
@@ -49,16 +49,8 @@ class Simulation:
     def __iter__(self) -> Iterator[Arriving]:
         """Yield what arrives, session by session."""
         planter = self._planter
-        sessions = simulate(self._spec)
-        current = next(sessions, None)
-        while current is not None:
-            following = next(sessions, None)
-            if planter is None:
-                yield Arriving(current, faultless(current))
-            else:
-                first_end = None if following is None else int(following.end[0])
-                yield Arriving(current, planter.plant(current, first_end))
-            current = following
+        for session in simulate(self._spec):
+            yield Arriving(session, faultless(session) if planter is None else planter.plant(session))
         rest = None if planter is None else planter.rest()
         if rest is not None:
             yield Arriving(None, rest)
@@ -95,7 +87,8 @@ def simulate_to_file(spec: MarketSpec, plan: FaultPlan | None, path: Path, say: 
     started = time.perf_counter()
     simulation, columns = Simulation(spec, plan), CsvColumns(spec)
     actions_path, bars = path.with_name(f"{path.name}.actions.csv"), 0
-    adjusted = np.ones(spec.instruments) if spec.interval is Interval.D1 else None
+    adjusted = np.ones(spec.instruments)
+    factors: dict[int, Floats] | None = {} if spec.interval is Interval.D1 else None
     say(f"simulating {spec.sessions} sessions of {spec.instruments} instruments into {path}")
     with (
         arrow_csv.CSVWriter(path, columns.schema, write_options=arrow_csv.WriteOptions(quoting_style="needed")) as file,
@@ -105,11 +98,12 @@ def simulate_to_file(spec: MarketSpec, plan: FaultPlan | None, path: Path, say: 
         for arriving in simulation:
             for action in _actions(spec, arriving):
                 others.write(f"{action.symbol},{action.ex_date},{action.kind.value},{action.factor}\n")
-            if adjusted is not None and arriving.session is not None:
+            if factors is not None and arriving.session is not None:
                 # forwards from the first session: only ratios of adjusted closes mean something
                 for planted in arriving.session.actions:
                     adjusted[planted.instrument] /= float(planted.factor)
-            file.write_table(columns.table(arriving.bars, adjusted))
+                factors[int(arriving.session.start[0])] = adjusted.copy()
+            file.write_table(columns.table(arriving.bars, factors))
             bars += len(arriving.bars.start)
     return {
         "bars": bars,
@@ -163,6 +157,8 @@ def simulate_to_kafka(
                 sent += len(piece.start)
         publisher.flush()
         took = time.perf_counter() - started
+    # before the wait: what was published must be known whatever the consumer does
+    written = _write_manifest(simulation, manifest, plan)
     if wait:
         say("waiting until the consumer has stored them")
         engine = make_engine(settings, DatabaseRole.READER)
@@ -175,7 +171,7 @@ def simulate_to_kafka(
         "actions": acted,
         "seconds": round(took, 3),
         "stored": wait,
-        **_write_manifest(simulation, manifest, plan),
+        **written,
     }
 
 

@@ -6,7 +6,8 @@ with a manifest. Stays out: what an anomaly is (``market.anomalies``), planting 
 
 import datetime as dt
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,10 @@ Key = tuple[str, str, dt.datetime]
 KINDS: Final = ("gaps", "stale", "jumps", "out_of_order", "late")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+MOST_PAUSE: Final = dt.timedelta(days=60)
+"""Longest pause between two sessions of a series within which missing bars are looked for."""
+MOST_LATE_US: Final = 7 * 24 * 3600 * 1_000_000
+"""Microseconds of bar time; what comes later than a week is no late bar but history."""
 _AHEAD: Final = "event_time_ahead"
 
 
@@ -43,10 +48,15 @@ class Anomaly(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """What was found: anomalies, messages that were there already, dead letters by reason and key."""
+    """How many bars were looked at, and what is wrong with them."""
 
     bars: int
     anomalies: list[Anomaly]
+
+
+class Refused(NamedTuple):
+    """Messages that made no bar: those that were there already, and dead letters by reason and key."""
+
     repeated: int
     dead: Counter[tuple[str, str]]
 
@@ -100,12 +110,22 @@ def detect(engine: sa.Engine, sessions: int | None = None) -> Detected:
                 if len(bars.start):
                     count += len(bars.start)
                     found += _of_series(known, interval, bars, factors)
+    return Detected(count, found)
+
+
+def read_refused(engine: sa.Engine) -> Refused:
+    """Count messages of known bars, and dead letters.
+
+    Raises:
+        TryLaterError: the database is not available.
+    """
+    with bar_reader.snapshot(engine) as connection:
         repeated = int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(_BATCH.same), 0))).scalar_one())
         letters = connection.execute(
             sa.select(_DEAD.reason, _DEAD.message_key, sa.func.count()).group_by(_DEAD.reason, _DEAD.message_key)
         )
         dead = Counter({(row[0], (row[1] or b"").decode(errors="replace")): int(row[2]) for row in letters})
-    return Detected(count, found, repeated, dead)
+    return Refused(repeated, dead)
 
 
 _BATCH: Final = schema.ingest_batches.c
@@ -126,8 +146,8 @@ def read_manifest(path: Path) -> list[Fault]:
         raise UsageError(f"{path} is no manifest of planted faults: {error}") from error
 
 
-def score(found: Detected, planted: Sequence[Fault]) -> list[Score]:
-    """Compare what was found with what was planted, class by class.
+def score(found: Detected, refused: Refused, planted: Sequence[Fault]) -> list[Score]:
+    """Compare what was found with what was planted, class by class; the tables must hold this market alone.
 
     A bar that never arrived in a usable form is a gap whatever kept it away: such gaps are no false alarms.
     """
@@ -148,11 +168,11 @@ def score(found: Detected, planted: Sequence[Fault]) -> list[Score]:
     misplaced = known.get("late", set()) | known.get("out_of_order", set())
     scores += [_by_key(name, by_class[name], behind, keys[name] - misplaced) for name in ("out_of_order", "late")]
     again = len(by_class["duplicates"])
-    hit = min(again, found.repeated)
-    scores.append(Score("duplicates", again, hit, found.repeated - hit, {}))
-    ahead = Counter({key: count for (reason, key), count in found.dead.items() if reason == _AHEAD})
+    hit = min(again, refused.repeated)
+    scores.append(Score("duplicates", again, hit, refused.repeated - hit, {}))
+    ahead = Counter({key: count for (reason, key), count in refused.dead.items() if reason == _AHEAD})
     others: Counter[str] = Counter()
-    for (reason, key), count in found.dead.items():
+    for (reason, key), count in refused.dead.items():
         if reason != _AHEAD:
             others[key] += count
     scores.append(_by_symbol("bad_fields", by_class["bad_fields"], others))
@@ -183,8 +203,7 @@ def _read(connection: sa.Connection, instrument_id: int, interval_id: int, sessi
     b = schema.bars
     where = [b.c.instrument_id == instrument_id, b.c.interval_id == interval_id]
     if sessions is not None:
-        newest = sa.select(b.c.session_date).where(*where).distinct().order_by(b.c.session_date.desc()).limit(sessions)
-        first = min(connection.execute(newest).scalars(), default=None)
+        first = bar_reader.newest_session(connection, instrument_id, interval_id, sessions)
         if first is not None:
             # the key finds the range by time; a session's bars start at most two days from its date in UTC
             where += [b.c.bar_time >= dt.datetime.combine(first, dt.time()) - dt.timedelta(days=2)]
@@ -202,9 +221,17 @@ def _read(connection: sa.Connection, instrument_id: int, interval_id: int, sessi
         none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
         return SeriesBars(none, none, nothing, nothing, nothing, nothing, nothing, none)
     times, days, opens, highs, lows, closes, volumes, batches, offsets = zip(*rows, strict=True)
+    # a bar arrived with its first version; batches first: offsets begin anew when a topic is made anew
+    came = dict(zip(times, zip(batches, offsets, strict=True), strict=True))
+    r = schema.bar_revisions
+    kept = sa.select(r.c.bar_time, r.c.batch_id, r.c.kafka_offset).where(
+        r.c.instrument_id == instrument_id, r.c.interval_id == interval_id, r.c.bar_time >= times[0]
+    )
+    for time, batch, offset in connection.execute(kept):
+        if time in came:
+            came[time] = min(came[time], (batch, offset))
     arrival = np.empty(len(rows), dtype=np.int64)
-    # batches first: offsets begin anew when a topic is made anew
-    arrival[np.lexsort((offsets, batches))] = np.arange(len(rows))
+    arrival[sorted(range(len(rows)), key=lambda place: came[times[place]])] = np.arange(len(rows))
     return SeriesBars(
         start=np.array([_microseconds(one.replace(tzinfo=UTC)) for one in times], dtype=np.int64),
         session=np.array([one.toordinal() for one in days], dtype=np.int64),
@@ -234,6 +261,9 @@ def _of_series(
         yield anomaly("jumps", int(bars.start[place]), f"{change:+.1%} without a corporate action")
     behind = anomalies.late(bars)
     for place, by in zip(behind.places.tolist(), behind.behind.tolist(), strict=True):
+        if by > MOST_LATE_US:
+            # a backfill: history that was fetched after what is newer
+            continue
         intervals = by / 1e6 / interval.seconds
         kind = "out_of_order" if intervals <= 1 else "late"
         yield anomaly(kind, int(bars.start[place]), f"after a bar that is {intervals:g} intervals later")
@@ -241,8 +271,19 @@ def _of_series(
 
 def _expected(known: KnownInstrument, interval: Interval, bars: SeriesBars) -> anomalies.Ints:
     """Return the times of all bars of the calendar from the first session that is there to the last."""
-    exchange, first, last = known.instrument.exchange, *(dt.date.fromordinal(int(bars.session[n])) for n in (0, -1))
-    days: Iterable[dt.date] = sessions_between(exchange, known.asset_class, first, last)
+    exchange = known.instrument.exchange
+    present = [dt.date.fromordinal(day) for day in np.unique(bars.session).tolist()]
+    # a bar that lies years from its neighbours has a wrong time: the years between are not missing
+    parts = [[present[0]]]
+    for day in present[1:]:
+        if day - parts[-1][-1] > MOST_PAUSE:
+            parts.append([])
+        parts[-1].append(day)
+    days: list[dt.date] = []
+    for part in parts:
+        with suppress(UsageError):
+            # outside its calendar nobody can say what is missing
+            days += sessions_between(exchange, known.asset_class, part[0], part[-1])
     if interval is Interval.D1:
         return np.array([_microseconds(daily_bar_time(day, exchange)) for day in days], dtype=np.int64)
     step = interval.seconds * 1_000_000
@@ -250,9 +291,9 @@ def _expected(known: KnownInstrument, interval: Interval, bars: SeriesBars) -> a
     for day in days:
         opens, closes = (_microseconds(one) for one in session_open_close(exchange, day, known.asset_class))
         times += range(opens, closes - step + 1, step)
-    # the last session may be on
-    newest = int(bars.start[-1])
-    return np.array([time for time in times if time <= newest], dtype=np.int64)
+    # the first session may begin before what was read, and the last may be on
+    oldest, newest = int(bars.start[0]), int(bars.start[-1])
+    return np.array([time for time in times if oldest <= time <= newest], dtype=np.int64)
 
 
 def _microseconds(moment: dt.datetime) -> int:

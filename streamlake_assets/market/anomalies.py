@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 LEAST_REPEATS: Final = 3
 """So many bars in a row that repeat the one before them, number for number, are no quiet market: the feed hangs."""
+LEAST_WITHOUT_VOLUME: Final = 10
+"""The same where there is no volume, by which two quiet bars would differ."""
 LEAST_JUMP: Final = 0.1
 LEAST_OVERNIGHT_JUMP: Final = 0.25
 """Log returns below which nothing is called a jump, however calm the series: within a session, and between two. News
@@ -54,8 +56,9 @@ def missing(start: Ints, expected: Ints) -> Ints:
     return np.setdiff1d(expected, start)
 
 
-def repeats(bars: SeriesBars, least: int = LEAST_REPEATS) -> Ints:
-    """Return the places of bars that repeat the one before them, at least so many in a row."""
+def repeats(bars: SeriesBars) -> Ints:
+    """Return the places of bars that repeat the one before them, too many in a row for a quiet market."""
+    least = LEAST_WITHOUT_VOLUME if np.isnan(bars.volume).all() else LEAST_REPEATS
     columns = np.stack([bars.open, bars.high, bars.low, bars.close, bars.volume])
     same = np.zeros(len(bars.start), dtype=bool)
     same[1:] = ((columns[:, 1:] == columns[:, :-1]) | np.isnan(columns[:, 1:]) & np.isnan(columns[:, :-1])).all(axis=0)
@@ -76,15 +79,18 @@ def jumps(bars: SeriesBars, factors: Mapping[int, float]) -> Ints:
     """
     if len(bars.start) < 2:
         return np.zeros(0, dtype=np.int64)
-    returns = np.diff(np.log(bars.close))
+    # a commodity's price may be nought or less: there are no returns then, and no jump can be told
+    returns = np.diff(np.log(bars.close, out=np.full(len(bars.close), np.nan), where=bars.close > 0))
     first = np.flatnonzero(np.diff(bars.session)) + 1
     for place in first:
         # actions on days without a bar belong to the next session
         between = range(int(bars.session[place - 1]) + 1, int(bars.session[place]) + 1)
         returns[place - 1] -= sum(np.log(factors[day]) for day in between if day in factors)
+    if np.isnan(returns).all():
+        return np.zeros(0, dtype=np.int64)
     bound = np.full(len(returns), LEAST_JUMP)
     bound[first - 1] = LEAST_OVERNIGHT_JUMP
-    bound = np.maximum(bound, JUMP_SCALES * 1.4826 * np.median(np.abs(returns - np.median(returns))))
+    bound = np.maximum(bound, JUMP_SCALES * 1.4826 * np.nanmedian(np.abs(returns - np.nanmedian(returns))))
     found: list[int] = []
     begin = 0
     large: list[int] = np.flatnonzero(np.abs(returns) > bound).tolist()

@@ -169,9 +169,10 @@ def fetch_nifi(java: str, say: Say, stop: threading.Event | None = None) -> Path
 def nifi_checksums(target: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that Maven brought: those of the server, and those packed into our own NAR."""
     found = {}
-    for path in sorted((target / "home" / "lib").iterdir()):
+    home = target / "home"
+    for path in sorted(path for path in home.rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[str(path.relative_to(home))] = hashlib.file_digest(file, "sha256").hexdigest()
     (nar,) = target.glob("*.nar")
     with zipfile.ZipFile(nar) as archive:
         for name in sorted(archive.namelist()):

@@ -132,7 +132,8 @@ class LocalNifi:
             ("@SENSITIVE_KEY@", self._sensitive_key(conf)),
         ):
             text = text.replace(key, str(value))
-        write_atomic(conf / "nifi.properties", text)
+        # it holds the sensitive key
+        write_atomic(conf / "nifi.properties", text, mode=0o600)
         write_atomic(conf / "logback.xml", recipe("nifi.logback.xml"))
         write_atomic(conf / "state-management.xml", recipe("nifi.state.xml"))
         self._install_processors()
@@ -141,8 +142,7 @@ class LocalNifi:
         """Return the key that encrypts sensitive values of the flow; another one could not read the flow any more."""
         path = conf / "sensitive.key"
         if not path.exists():
-            write_atomic(path, secrets.token_urlsafe(24))
-            path.chmod(0o600)
+            write_atomic(path, secrets.token_urlsafe(24), mode=0o600)
         return path.read_text()
 
     def _install_processors(self) -> None:

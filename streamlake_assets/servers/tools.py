@@ -97,9 +97,17 @@ def find_nifi_java(named: str = "") -> str | None:
     for home in homes:
         # a JDK: NiFi is also assembled with it
         program = home / "bin" / "java"
-        if (home / "bin" / "javac").is_file() and program.is_file() and java_major(str(program)) >= NIFI_JDK_MAJOR:
+        if (home / "bin" / "javac").is_file() and program.is_file() and _is_new_enough(str(program)):
             return str(program)
     return None
+
+
+def _is_new_enough(program: str) -> bool:
+    try:
+        return java_major(program) >= NIFI_JDK_MAJOR
+    except MissingToolError:
+        # one that does not run is none; others may
+        return False
 
 
 def require_nifi_java(named: str = "") -> str:

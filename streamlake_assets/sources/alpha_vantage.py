@@ -45,10 +45,12 @@ def time_series(
     last: dt.date,
     now: dt.datetime,
     on_reject: OnReject,
+    all_hours: bool = False,
 ) -> Iterator[Bar]:
     """Yield the raw bars of an instrument between two days of the provider's zone, both included, oldest first.
 
-    Intraday bars are asked for month by month, daily ones in one call. Arguments as ``massive.aggregates``.
+    Intraday bars are asked for month by month, daily ones in one call. Arguments as ``massive.aggregates``;
+    ``all_hours``: also bars before and after the sessions.
 
     Raises:
         SettingError: the key is refused, or the plan does not include this.
@@ -56,7 +58,7 @@ def time_series(
         TryLaterError: limits, outages.
         IntegrityError: an answer of an unknown shape, or of another symbol.
     """
-    for parameters in _calls(instrument, interval, first, last):
+    for parameters in _calls(instrument, interval, first, last, all_hours):
         body = msgspec.json.decode(api.get("/query", parameters, _judge))
         meta, rows = _parts(body)
         symbol = next((text for name, text in meta.items() if name.endswith("Symbol")), "")
@@ -65,16 +67,21 @@ def time_series(
         zone = _zone(meta)
         for stamp in sorted(rows):
             try:
-                bar = _bar(stamp, rows[stamp], zone, instrument, asset_class, interval, now)
+                local = _local(stamp)
+                # the day that the provider names: a daily bar's time is midnight somewhere else
+                if not first <= local.date() <= last:
+                    continue
+                bar = _bar(local, rows[stamp], zone, instrument, asset_class, interval, now)
                 validate_bar(bar)
             except BadRecordError as error:
                 on_reject(error)
-                continue
-            if first <= bar.bar_time.astimezone(zone).date() <= last:
+            else:
                 yield bar
 
 
-def _calls(instrument: Instrument, interval: Interval, first: dt.date, last: dt.date) -> Iterator[dict[str, str]]:
+def _calls(
+    instrument: Instrument, interval: Interval, first: dt.date, last: dt.date, all_hours: bool
+) -> Iterator[dict[str, str]]:
     common = {"symbol": instrument.symbol, "outputsize": "full"}
     if interval is Interval.D1:
         yield {"function": "TIME_SERIES_DAILY", **common}
@@ -86,7 +93,7 @@ def _calls(instrument: Instrument, interval: Interval, first: dt.date, last: dt.
             "interval": _INTERVALS[interval],
             "month": f"{month:%Y-%m}",
             "adjusted": "false",
-            "extended_hours": "false",
+            "extended_hours": "true" if all_hours else "false",
             **common,
         }
         month = (month + dt.timedelta(days=32)).replace(day=1)
@@ -98,8 +105,8 @@ def _judge(_status: int, body: Any) -> None:
         raise TransientError(f"{SOURCE} sent JSON that is no object")
     if said := body.get("Error Message"):
         if _KEY.search(said):
-            raise SettingError(f"{SOURCE} refuses the key: {said[:200]}")
-        raise UsageError(f"{SOURCE} refuses the request, often since it does not know the symbol: {said[:200]}")
+            raise SettingError(f"{SOURCE} refuses the key: {said}")
+        raise UsageError(f"{SOURCE} refuses the request, often since it does not know the symbol: {said}")
     for name in ("Note", "Information"):
         if said := body.get(name):
             _judge_note(str(said))
@@ -108,14 +115,14 @@ def _judge(_status: int, body: Any) -> None:
 def _judge_note(said: str) -> None:
     # one text may speak of both limits: the old note names calls a minute first, and a minute's wait helps with it
     if _PER_MINUTE.search(said):
-        raise TransientError(f"{SOURCE}: too many calls in a minute: {said[:200]}", after_s=60.0)
+        raise TransientError(f"{SOURCE}: too many calls in a minute: {said}", after_s=60.0)
     if _PER_DAY.search(said):
-        raise TryLaterError(f"{SOURCE}: the calls of the day are used up: {said[:200]}")
+        raise TryLaterError(f"{SOURCE}: the calls of the day are used up: {said}")
     if _PREMIUM.search(said):
-        raise SettingError(f"{SOURCE}: the plan does not include this: {said[:200]}")
+        raise SettingError(f"{SOURCE}: the plan does not include this: {said}")
     if _KEY.search(said):
-        raise SettingError(f"{SOURCE} refuses the key: {said[:200]}")
-    raise TransientError(f"{SOURCE} sent a note instead of data: {said[:200]}")
+        raise SettingError(f"{SOURCE} refuses the key: {said}")
+    raise TransientError(f"{SOURCE} sent a note instead of data: {said}")
 
 
 def _parts(body: dict[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -136,8 +143,15 @@ def _zone(meta: dict[str, str]) -> ZoneInfo:
         raise IntegrityError(f"{SOURCE}: the zone of an answer is not known: {name!r:.40}") from None
 
 
+def _local(stamp: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(stamp)
+    except ValueError:
+        raise BadRecordError(Reason.BAD_TIME, f"time {stamp!r:.40} is not ISO 8601") from None
+
+
 def _bar(
-    stamp: str,
+    local: dt.datetime,
     row: dict[str, str],
     zone: ZoneInfo,
     instrument: Instrument,
@@ -145,17 +159,13 @@ def _bar(
     interval: Interval,
     now: dt.datetime,
 ) -> Bar:
-    try:
-        local = dt.datetime.fromisoformat(stamp)
-    except ValueError:
-        raise BadRecordError(Reason.BAD_TIME, f"time {stamp!r:.40} is not ISO 8601") from None
     if interval is Interval.D1:
         start = daily_bar_time(local.date(), instrument.exchange)
     else:
         start = local.replace(tzinfo=zone).astimezone(UTC)
     numbers = {name.rpartition(" ")[2]: _number(text, name) for name, text in row.items()}
     if missing := {"open", "high", "low", "close"} - numbers.keys():
-        raise BadRecordError(Reason.BAD_FIELD, f"{stamp}: no {', '.join(sorted(missing))}")
+        raise BadRecordError(Reason.BAD_FIELD, f"{local}: no {', '.join(sorted(missing))}")
     end = start + dt.timedelta(seconds=interval.seconds)
     return Bar(
         symbol=instrument.symbol,

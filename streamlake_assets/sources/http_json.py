@@ -26,7 +26,11 @@ WAIT_S: Final = (0.5, 8.0)
 """First and longest wait before another attempt."""
 LONGEST_PATIENCE_S: Final = 65.0
 """Longest wait that a provider may ask for: the rest of a minute."""
+LIMIT_WAIT_S: Final = 60.0
+"""Wait after too many calls when the provider does not say how long."""
 _HIDDEN: Final = "[key]"
+_LONGEST_MESSAGE: Final = 400
+_REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Quota(Protocol):
@@ -78,10 +82,14 @@ class JsonApi:
             sleep: waits for the quota.
 
         Raises:
-            SettingError: there is no key.
+            SettingError: there is no key, or it holds what a header cannot.
         """
+        # a secret that is a file often ends in a new line
+        key = key.strip()
         if not key:
             raise SettingError(f"{provider} needs a key: set {key_setting}")
+        if not (key.isascii() and key.isprintable()):
+            raise SettingError(f"the key in {key_setting} holds signs that no key has")
         # they log addresses and headers, and with them the key
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -134,8 +142,9 @@ class JsonApi:
         raise AssertionError("stamina returns or raises")
 
     def hide(self, text: str) -> str:
-        """Return a text without the key."""
-        return text.replace(self._key, _HIDDEN).replace(quote(self._key, safe=""), _HIDDEN)
+        """Return a text without the key, and only then cut: what is left of a cut key would not be found."""
+        hidden = text.replace(self._key, _HIDDEN).replace(quote(self._key, safe=""), _HIDDEN)
+        return hidden if len(hidden) <= _LONGEST_MESSAGE else f"{hidden[:_LONGEST_MESSAGE]}…"
 
     def _once(self, url: str, parameters: Mapping[str, str | int], judge: Callable[[int, Any], None]) -> bytes:
         wait_s = self._quota.take()
@@ -157,7 +166,7 @@ class JsonApi:
             return self._client.get(url, params=every)
         except httpx.TimeoutException as error:
             return TransientError(f"{self.provider} did not answer in time ({type(error).__name__})")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return TransientError(self.hide(f"{self.provider} is not reached: {error}"))
 
     def _refusal(self, answer: httpx.Response, judge: Callable[[int, Any], None]) -> UsageError | TryLaterError | None:
@@ -175,7 +184,7 @@ class JsonApi:
     def _decoded(self, answer: httpx.Response) -> Any:
         try:
             return msgspec.json.decode(answer.content)
-        except msgspec.MsgspecError:
+        except _REFUSALS:
             return None
 
     def _check_status(self, answer: httpx.Response, body: Any) -> None:
@@ -188,7 +197,7 @@ class JsonApi:
         if status == httpx.codes.NOT_FOUND:
             raise UsageError(f"{self.provider} does not know this{said}")
         if status == httpx.codes.TOO_MANY_REQUESTS:
-            raise TransientError(f"{self.provider}: too many calls{said}")
+            raise TransientError(f"{self.provider}: too many calls{said}", _asked_wait(answer) or LIMIT_WAIT_S)
         if status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise TransientError(f"{self.provider} fails with HTTP {status}{said}")
         if status != httpx.codes.OK:
@@ -216,4 +225,4 @@ def _words(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     text = next((str(body[name]) for name in ("error", "message", "Error Message") if body.get(name)), "")
-    return f": {text[:300]}" if text else ""
+    return f": {text}" if text else ""

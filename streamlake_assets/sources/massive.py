@@ -17,7 +17,7 @@ from streamlake_assets.errors import BadRecordError, IntegrityError, SettingErro
 from streamlake_assets.market.contract import MAX_DECIMALS, validate_bar
 from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
 from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Instrument, Interval, Status
-from streamlake_assets.sources.http_json import JsonApi, TransientError
+from streamlake_assets.sources.http_json import LIMIT_WAIT_S, JsonApi, TransientError
 
 SOURCE: Final = "massive"
 PAGE: Final = 50_000
@@ -203,11 +203,12 @@ def _judge(status: int, body: Any) -> None:
         raise TransientError(f"{SOURCE} sent JSON that is no object")
     said = str(body.get("error") or body.get("message") or "")
     if any(words in said.lower() for words in _LIMIT_WORDS):
-        raise TransientError(f"{SOURCE}: too many calls: {said[:200]}")
+        # the limit is one of a minute
+        raise TransientError(f"{SOURCE}: too many calls: {said}", after_s=LIMIT_WAIT_S)
     if body.get("status") == _DENIED:
-        raise SettingError(f"{SOURCE}: the plan does not include this: {said[:200]}")
+        raise SettingError(f"{SOURCE}: the plan does not include this: {said}")
     if status == 200 and body.get("status") == "ERROR":
-        raise UsageError(f"{SOURCE} refuses the request: {said[:200]}")
+        raise UsageError(f"{SOURCE} refuses the request: {said}")
 
 
 def _bar(one: _Aggregate, instrument: Instrument, asset_class: AssetClass, interval: Interval, now: dt.datetime) -> Bar:

@@ -141,7 +141,10 @@ class FaultPlanter:
         # a stream of its own: the market is the same with and without faults
         self._rng = np.random.Generator(np.random.PCG64([seed, 1]))
         self._instruments = instruments
-        self._shares = np.cumsum([getattr(plan, name).share for name in CLASSES])
+        shares = {name: getattr(plan, name).share for name in CLASSES}
+        # a share is one of all bars, and each start of a hanging feed makes several
+        shares["stale"] /= plan.stale.bars
+        self._shares = np.cumsum(list(shares.values()))
         self._frozen = np.zeros((5, instruments), dtype=np.int64)
         self._left = np.zeros(instruments, dtype=np.int64)
         self._last: Ints | None = None
@@ -150,13 +153,8 @@ class FaultPlanter:
         self.manifest: list[Planted] = []
         """What was planted so far, in the order of the bars."""
 
-    def plant(self, bars: SessionBars, following: int | None) -> FaultyBars:
-        """Return what arrives while a session is on, with its faults and with what is late from earlier ones.
-
-        Args:
-            bars: the session.
-            following: end of the first bar of the next session, in microseconds; None: this is the last one.
-        """
+    def plant(self, bars: SessionBars) -> FaultyBars:
+        """Return what arrives while a session is on, with its faults and with what is late from earlier ones."""
         count = len(bars.start)
         drawn = np.searchsorted(self._shares, self._rng.random(count), side="right")
         values = np.stack([bars.open, bars.high, bars.low, bars.close, bars.volume])
@@ -168,7 +166,7 @@ class FaultPlanter:
         self._break_fields(bars, drawn, bad_field)
         self._skew(bars, drawn, skew)
         self._make_late(bars, drawn, due)
-        self._put_behind(bars, drawn, due, following)
+        self._put_behind(bars, drawn, due)
         opens, highs, lows, closes, volumes = values
         made = FaultyBars(bars.instrument, bars.start, bars.end, opens, highs, lows, closes, volumes, bad_field, skew)
         self._note(bars, np.flatnonzero(drawn == _GAPS), "gaps", "left out")
@@ -242,19 +240,15 @@ class FaultPlanter:
             due[some] += self._rng.integers(*_DELAYS[kind], len(some))
             self._note(bars, some, "late", kind)
 
-    def _put_behind(self, bars: SessionBars, drawn: Ints, due: Ints, following: int | None) -> None:
-        """Let a bar arrive just after the next one of its instrument, which must be there."""
+    def _put_behind(self, bars: SessionBars, drawn: Ints, due: Ints) -> None:
+        """Let a bar arrive just after the next one of its instrument in the session, which must be there."""
         width, count = self._instruments, len(drawn)
         places = np.flatnonzero(drawn == _OUT_OF_ORDER)
-        inside = places + width < count
-        there = np.ones(len(places), dtype=bool)
-        there[inside] = np.isin(drawn[places[inside] + width], (NONE, _DUPLICATES, _STALE, _JUMPS))
-        if following is None:
-            there[~inside] = False
+        there = places + width < count
+        there[there] = np.isin(drawn[places[there] + width], (NONE, _DUPLICATES, _STALE, _JUMPS))
         drawn[places[~there]] = NONE
-        places, inside = places[there], inside[there]
-        due[places[inside]] = due[places[inside] + width] + 1
-        due[places[~inside]] = (following or 0) + 1
+        places = places[there]
+        due[places] = due[places + width] + 1
         self._note(bars, places, "out_of_order", "after the next bar")
 
     def _note(self, bars: SessionBars, places: Ints, fault: str, detail: str | Callable[[int], str]) -> None:

@@ -10,7 +10,7 @@ The model, for each instrument by itself (sessions t, times within a session by 
   session's standardised return with the next one's: what a forecast of the adjusted return can reach at most.
 - the volume is exp(0.5 v_t) times its usual one, with v_t independent and standard normal; it moves the volatility of
   the next session by a v_{t-1}, where a is such that ``range_ic`` is the correlation of v_{t-1} with the part of the
-  next log range that volatility so far does not tell.
+  next session's ln(ln(high / low)) that volatility so far does not tell.
 - the adjusted log return is r_t = exp(h_t + a v_{t-1}) vol z_t. Its path is a Brownian motion that ends at z_t: a share
   of the variance lies before the open.
 
@@ -164,14 +164,14 @@ class _Market:
         count = spec.instruments
         stationary = VOLATILITY_STEP / math.sqrt(1 - PERSISTENCE**2)
         self._log_volatility = rng.standard_normal(count) * stationary
+        noise = math.hypot(VOLATILITY_STEP, LOG_RANGE_NOISE)
+        self._impact = spec.range_ic * noise / math.sqrt(1 - spec.range_ic**2)
         # so that the mean variance is the one asked for
-        self._level = math.log(spec.volatility) - stationary**2
+        self._level = math.log(spec.volatility) - stationary**2 - self._impact**2
         self._z = rng.standard_normal(count)
         self._shock = rng.standard_normal(count)
         self._close = np.rint(rng.uniform(20, 300, count) * CENTS).astype(np.int64)
         self._usual_volume = np.exp(rng.normal(13.0, 1.0, count))
-        noise = math.hypot(VOLATILITY_STEP, LOG_RANGE_NOISE)
-        self._impact = spec.range_ic * noise / math.sqrt(1 - spec.range_ic**2)
 
     def next(self, number: int, session: dt.date) -> SessionBars:
         spec, rng, count = self._spec, self._rng, self._spec.instruments

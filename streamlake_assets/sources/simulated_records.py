@@ -5,7 +5,7 @@ Belongs here: columns and JSON of made bars, and what a bad field looks like in 
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streamlake_assets.market.contract import encode_bar
-from streamlake_assets.market.sessions import UTC, daily_bar_time
+from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
 from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Interval, Status
 from streamlake_assets.sources.planted_faults import BAD_FIELDS, FaultyBars
 from streamlake_assets.sources.simulated_market import CENTS, SOURCE, Floats, MarketSpec, SessionBars
@@ -50,25 +50,37 @@ class CsvColumns:
         """All columns are text: a bad field may be anything."""
         return pa.schema([(name, pa.string()) for name in self._names])
 
-    def table(self, bars: FaultyBars, adjusted: Floats | None = None) -> pa.Table:
+    def table(self, bars: FaultyBars, adjusted: Mapping[int, Floats] | None = None) -> pa.Table:
         """Return bars as a table.
 
         Args:
             bars: in the order of their arrival.
-            adjusted: factor by instrument that turns a raw close into an adjusted one; for daily bars.
+            adjusted: for daily bars: start of a session -> factor by instrument that turns its raw closes into adjusted
+                ones; a bar that is late has that of its own session.
         """
         prices = {name: _cents(getattr(bars, name), bars.bad_field, name) for name in ("open", "high", "low", "close")}
         columns: dict[str, pa.Array] = {
             "symbol": _replaced(self._symbols.take(pa.array(bars.instrument)), bars.bad_field == _BAD_SYMBOL, "sim 1!"),
-            "time": _replaced(_times(bars.start), bars.bad_field == _BAD_TIME, _NO_TIME),
+            "time": _replaced(self._times(bars.start), bars.bad_field == _BAD_TIME, _NO_TIME),
             **prices,
             "volume": pc.cast(pa.array(bars.volume), pa.string()),
         }
         if adjusted is not None:
             # with all digits: what is derived from it must be the factor again
-            closes = bars.close / CENTS * adjusted[bars.instrument]
+            pairs = zip(bars.start.tolist(), bars.instrument.tolist(), strict=True)
+            closes = bars.close / CENTS * np.array([adjusted[start][instrument] for start, instrument in pairs])
             columns["adj_close"] = pa.array([f"{value:.10f}" for value in closes])
         return pa.table([columns[name] for name in self._names], schema=self.schema)
+
+    def _times(self, start: Any) -> pa.Array:
+        # few different ones: a session has as many as an instrument has bars
+        unique, places = np.unique(start, return_inverse=True)
+        moments = [_moment(one) for one in unique.tolist()]
+        if self._spec.interval is Interval.D1:
+            texts = [session_date(one, self._spec.exchange).isoformat() for one in moments]
+        else:
+            texts = [one.strftime("%Y-%m-%dT%H:%M:%SZ") for one in moments]
+        return pa.array(texts).take(pa.array(places))
 
 
 def messages(spec: MarketSpec, bars: FaultyBars, now: dt.datetime) -> Iterator[Keyed]:
@@ -151,13 +163,6 @@ def _cents(ticks: Any, bad_field: Any, name: str) -> pa.Array:
 
 def _replaced(values: pa.Array, where: Any, text: str) -> pa.Array:
     return pc.if_else(pa.array(where), text, values) if where.any() else values
-
-
-def _times(start: Any) -> pa.Array:
-    # few different ones: a session has as many as an instrument has bars
-    unique, places = np.unique(start, return_inverse=True)
-    texts = [_moment(one).strftime("%Y-%m-%dT%H:%M:%SZ") for one in unique.tolist()]
-    return pa.array(texts).take(pa.array(places))
 
 
 def _moment(microseconds: int) -> dt.datetime:

@@ -182,6 +182,58 @@ def last_settled_session(
     return max(connection.execute(sa.union_all(*newest)).scalars(), default=None)
 
 
+class StatedBar(NamedTuple):
+    """What a source has stated of a bar that is settled: prices, volume, VWAP and trades; and when."""
+
+    values: tuple[Any, ...]
+    as_of: dt.datetime
+
+
+def stated_bars(
+    connection: sa.Connection,
+    instrument: Instrument,
+    interval: Interval,
+    source: str,
+    first: dt.datetime,
+    last: dt.datetime,
+) -> dict[dt.datetime, StatedBar]:
+    """Return the settled bars in force of one source by bar time, bounds inclusive."""
+    b, i, e, v, d = schema.bars, schema.instruments, schema.exchanges, schema.bar_intervals, schema.data_sources
+    values = (b.c.open, b.c.high, b.c.low, b.c.close, b.c.volume, b.c.vwap, b.c.trades)
+    query = (
+        sa.select(b.c.bar_time, b.c.as_of, *values)
+        .join(i, i.c.id == b.c.instrument_id)
+        .join(e, e.c.id == i.c.exchange_id)
+        .join(v, v.c.id == b.c.interval_id)
+        .join(d, d.c.id == b.c.source_id)
+        .where(
+            *(i.c.symbol == instrument.symbol, e.c.mic == instrument.exchange, v.c.name == interval.value),
+            *(d.c.name == source, b.c.status == "settled"),
+            b.c.bar_time.between(first.replace(tzinfo=None), last.replace(tzinfo=None)),
+        )
+    )
+    return {
+        row[0].replace(tzinfo=UTC): StatedBar(tuple(row[2:]), row[1].replace(tzinfo=UTC))
+        for row in connection.execute(query)
+    }
+
+
+def newest_session(connection: sa.Connection, instrument_id: int, interval_id: int, count: int) -> dt.date | None:
+    """Return the session of one series that is ``count`` sessions from its end, the newest being the first."""
+    b = schema.bars
+    found: dt.date | None = None
+    for _ in range(count):
+        # one step from the end of the key for each session; a list of distinct sessions would read all bars
+        query = sa.select(b.c.session_date).where(b.c.instrument_id == instrument_id, b.c.interval_id == interval_id)
+        if found is not None:
+            query = query.where(b.c.bar_time < dt.datetime.combine(found, dt.time()) + _SLACK, b.c.session_date < found)
+        step = connection.execute(query.order_by(b.c.bar_time.desc()).limit(1)).scalar()
+        if step is None:
+            break
+        found = step
+    return found
+
+
 def market_session(connection: sa.Connection) -> dt.date | None:
     """Return market time: the newest session with a settled daily bar."""
     b, v = schema.bars, schema.bar_intervals

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamlake_assets.commands.simulate import Simulation
-from streamlake_assets.flows.detection import Detected, Score, detect, read_manifest, score
+from streamlake_assets.flows.detection import Detected, Score, detect, read_manifest, read_refused, score
 from streamlake_assets.market.messages import Message
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.types import Interval
@@ -28,7 +28,7 @@ gaps: {share: 0.005}
 duplicates: {share: 0.005}
 late: {share: 0.005, by: [minutes, hours]}
 out_of_order: {share: 0.005}
-stale: {share: 0.0005, bars: 5}
+stale: {share: 0.0025, bars: 5}
 jumps: {share: 0.001, size: 0.5}
 bad_fields: {share: 0.005}
 clock_skew: {share: 0.005}
@@ -59,7 +59,7 @@ def found_in(database: Database, plan: FaultPlan | None, tmp_path: Path, spec: M
     put(database, simulation, spec)
     path = tmp_path / "faults.jsonl"
     path.write_bytes(b"\n".join(map(msgspec.json.encode, simulation.manifest())))
-    return score(detect(database.writer), read_manifest(path))
+    return score(detect(database.writer), read_refused(database.writer), read_manifest(path))
 
 
 def test_every_class_is_found_and_nothing_else_is(database: Database, tmp_path: Path) -> None:
@@ -83,7 +83,8 @@ def test_a_clean_market_with_splits_and_dividends_raises_no_alarm(database: Data
     put(database, Simulation(spec, None), spec)
     found = detect(database.writer)
     assert found.bars > 1_000
-    assert (found.anomalies, found.repeated, sum(found.dead.values())) == ([], 0, 0)
+    refused = read_refused(database.writer)
+    assert (found.anomalies, refused.repeated, sum(refused.dead.values())) == ([], 0, 0)
 
 
 def test_only_the_newest_sessions_are_judged_when_asked(database: Database, tmp_path: Path) -> None:

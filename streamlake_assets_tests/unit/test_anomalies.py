@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from streamlake_assets.market.anomalies import LEAST_REPEATS, SeriesBars, jumps, late, missing, repeats
+from streamlake_assets.market.anomalies import (
+    LEAST_REPEATS,
+    LEAST_WITHOUT_VOLUME,
+    SeriesBars,
+    jumps,
+    late,
+    missing,
+    repeats,
+)
 
 MINUTE = 60_000_000
 
@@ -49,9 +57,17 @@ def test_a_feed_that_hangs_is_found_bar_for_bar_and_two_equal_bars_are_not() -> 
 
 
 def test_bars_without_volume_repeat_too() -> None:
-    made = hanging(calm(20), 5, 4)
-    made.volume[:] = np.nan
-    assert repeats(made).tolist() == [5, 6, 7, 8]
+    quiet, hung = hanging(calm(30), 5, LEAST_WITHOUT_VOLUME - 1), hanging(calm(30), 5, LEAST_WITHOUT_VOLUME)
+    quiet.volume[:] = hung.volume[:] = np.nan
+    assert repeats(quiet).tolist() == [], "two quiet bars differ by nothing"
+    assert repeats(hung).tolist() == list(range(5, 5 + LEAST_WITHOUT_VOLUME))
+
+
+def test_a_price_below_nought_hides_no_jump_elsewhere() -> None:
+    closes = calm(60)
+    closes[10], closes[40] = -37.63, closes[40] * 1.5
+    assert jumps(series(closes), {}).tolist() == [40]
+    assert jumps(series([-1.0, -2.0, 0.0]), {}).tolist() == []
 
 
 @pytest.mark.parametrize("factor", [1.5, 0.6])
