@@ -189,9 +189,14 @@ print("clean end", flush=True)
 
 
 def run_supervisor(settings: Settings) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(settings.home)], stdout=subprocess.PIPE, text=True, bufsize=1
-    )
+    # under nohup the tests ignore SIGHUP, and a child would inherit that; a caught signal is reset
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(settings.home)], stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert process.stdout is not None
     while "ready" not in (line := process.stdout.readline()):
         assert line, "the supervisor ended before it was ready"
