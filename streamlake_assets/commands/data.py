@@ -72,6 +72,20 @@ def prepare(settings: Settings) -> dict[str, Any]:
     return {"revision": revision, "topics_made": made}
 
 
+def wait_stored(settings: Settings, publisher: Publisher, say: Say) -> None:
+    """Return when the tables hold what a publisher sent.
+
+    Raises:
+        TryLaterError: the consumer stores nothing.
+    """
+    say("waiting until the consumer has stored them")
+    engine = make_engine(settings, DatabaseRole.READER)
+    try:
+        StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
+    finally:
+        engine.dispose()
+
+
 def replay_file(
     settings: Settings,
     path: Path,
@@ -122,12 +136,7 @@ def replay_file(
         actions = publish(publisher, found)
         bars = publish(publisher, (row.bar for row in rows))
     if wait:
-        say("waiting until the consumer has stored them")
-        engine = make_engine(settings, DatabaseRole.READER)
-        try:
-            StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
-        finally:
-            engine.dispose()
+        wait_stored(settings, publisher, say)
     return {
         "bars_sent": bars,
         "actions_sent": actions,

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
-from streamlake_assets.commands.data import require_servers
+from streamlake_assets.commands.data import require_servers, wait_stored
 from streamlake_assets.errors import BadRecordError, UsageError
 from streamlake_assets.market.calendars import session_open_close, sessions_between
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
@@ -24,7 +24,7 @@ from streamlake_assets.market.sessions import session_date
 from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Instrument, Interval, Status
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.replay import StoredPlaces, now, publish
+from streamlake_assets.sidecar.replay import now, publish
 from streamlake_assets.sources import alpha_vantage, massive
 from streamlake_assets.sources.http_json import JsonApi
 from streamlake_assets.stores import bar_reader
@@ -137,8 +137,7 @@ def fetch_to_kafka(settings: Settings, provider: str, wanted: Wanted, wait: bool
                 publish(publisher, [*found.actions, *found.bars])
                 reports.append(_report(instrument, wanted, found))
         if wait:
-            say("waiting until the consumer has stored them")
-            StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
+            wait_stored(settings, publisher, say)
     finally:
         engine.dispose()
     return {

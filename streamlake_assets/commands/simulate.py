@@ -4,7 +4,6 @@ Belongs here: the command without its command line. Stays out: the market (``sou
 (``sources.planted_faults``), options (``simulate_app``).
 """
 
-import datetime as dt
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,19 +15,18 @@ import pyarrow.csv as arrow_csv
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
-from streamlake_assets.commands.data import require_servers
+from streamlake_assets.commands.data import require_servers, wait_stored
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_action
+from streamlake_assets.market.sessions import from_microseconds
 from streamlake_assets.market.types import Interval
 from streamlake_assets.servers.waiting import Say
-from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.replay import StoredPlaces, now
+from streamlake_assets.settings import Settings
+from streamlake_assets.sidecar.replay import now
 from streamlake_assets.sources.planted_faults import FaultPlan, FaultPlanter, FaultyBars, faultless, in_order
 from streamlake_assets.sources.simulated_market import Floats, MarketSpec, SessionBars, simulate
 from streamlake_assets.sources.simulated_records import CsvColumns, actions, messages
-from streamlake_assets.stores.mysql import make_engine
 
 _TICK_S: Final = 0.005
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Arriving(NamedTuple):
@@ -64,7 +62,7 @@ class Simulation:
                 "symbol": symbols[one.instrument],
                 "exchange": self._spec.exchange,
                 "interval": self._spec.interval.value,
-                "bar_time": (_EPOCH + dt.timedelta(microseconds=one.start)).isoformat(),
+                "bar_time": from_microseconds(one.start).isoformat(),
                 "detail": one.detail,
             }
 
@@ -160,12 +158,7 @@ def simulate_to_kafka(
     # before the wait: what was published must be known whatever the consumer does
     written = _write_manifest(simulation, manifest, plan)
     if wait:
-        say("waiting until the consumer has stored them")
-        engine = make_engine(settings, DatabaseRole.READER)
-        try:
-            StoredPlaces(engine, settings.kafka).wait(publisher.places, timeout_s=30)
-        finally:
-            engine.dispose()
+        wait_stored(settings, publisher, say)
     return {
         "bars": sent,
         "actions": acted,

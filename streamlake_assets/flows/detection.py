@@ -19,16 +19,13 @@ from streamlake_assets.errors import UsageError
 from streamlake_assets.market import anomalies
 from streamlake_assets.market.anomalies import SeriesBars
 from streamlake_assets.market.calendars import session_open_close, sessions_between
-from streamlake_assets.market.sessions import UTC, daily_bar_time
+from streamlake_assets.market.sessions import UTC, daily_bar_time, from_microseconds, to_microseconds
 from streamlake_assets.market.types import Interval
 from streamlake_assets.stores import bar_reader, schema
 from streamlake_assets.stores.bar_reader import KnownInstrument
 
 Key = tuple[str, str, dt.datetime]
 """Symbol, interval, bar time."""
-KINDS: Final = ("gaps", "stale", "jumps", "out_of_order", "late")
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 MOST_PAUSE: Final = dt.timedelta(days=60)
 """Longest pause between two sessions of a series within which missing bars are looked for."""
 MOST_LATE_US: Final = 7 * 24 * 3600 * 1_000_000
@@ -233,7 +230,7 @@ def _read(connection: sa.Connection, instrument_id: int, interval_id: int, sessi
     arrival = np.empty(len(rows), dtype=np.int64)
     arrival[sorted(range(len(rows)), key=lambda place: came[times[place]])] = np.arange(len(rows))
     return SeriesBars(
-        start=np.array([_microseconds(one.replace(tzinfo=UTC)) for one in times], dtype=np.int64),
+        start=np.array([to_microseconds(one.replace(tzinfo=UTC)) for one in times], dtype=np.int64),
         session=np.array([one.toordinal() for one in days], dtype=np.int64),
         open=np.array(opens, dtype=np.float64),
         high=np.array(highs, dtype=np.float64),
@@ -249,7 +246,7 @@ def _of_series(
 ) -> Iterator[Anomaly]:
     def anomaly(kind: str, start: int, detail: str) -> Anomaly:
         instrument = known.instrument
-        moment = _EPOCH + dt.timedelta(microseconds=start)
+        moment = from_microseconds(start)
         return Anomaly(kind, instrument.symbol, instrument.exchange, interval.value, moment, detail)
 
     for start in anomalies.missing(bars.start, _expected(known, interval, bars)).tolist():
@@ -285,19 +282,15 @@ def _expected(known: KnownInstrument, interval: Interval, bars: SeriesBars) -> a
             # outside its calendar nobody can say what is missing
             days += sessions_between(exchange, known.asset_class, part[0], part[-1])
     if interval is Interval.D1:
-        return np.array([_microseconds(daily_bar_time(day, exchange)) for day in days], dtype=np.int64)
+        return np.array([to_microseconds(daily_bar_time(day, exchange)) for day in days], dtype=np.int64)
     step = interval.seconds * 1_000_000
     times: list[int] = []
     for day in days:
-        opens, closes = (_microseconds(one) for one in session_open_close(exchange, day, known.asset_class))
+        opens, closes = (to_microseconds(one) for one in session_open_close(exchange, day, known.asset_class))
         times += range(opens, closes - step + 1, step)
     # the first session may begin before what was read, and the last may be on
     oldest, newest = int(bars.start[0]), int(bars.start[-1])
     return np.array([time for time in times if oldest <= time <= newest], dtype=np.int64)
-
-
-def _microseconds(moment: dt.datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
 
 
 def as_record(one: Score, bars: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 UTC = dt.UTC
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 # the exchanges whose calendars market.calendars can ask for; a literal, since the consumer loads no calendars
 _ZONES = {
     "AIXK": "Asia/Almaty",
@@ -111,3 +113,13 @@ def session_date(bar_time: dt.datetime, mic: str) -> dt.date:
 def daily_bar_time(session: dt.date, mic: str) -> dt.datetime:
     """Return the bar time of a session's daily bar: its local midnight, as UTC."""
     return dt.datetime.combine(session, dt.time(), exchange_zone(mic)).astimezone(UTC)
+
+
+def to_microseconds(moment: dt.datetime) -> int:
+    """Return an aware time as microseconds since 1970 UTC: how columns of times hold it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> dt.datetime:
+    """Return the UTC time of so many microseconds since 1970."""
+    return _EPOCH + value * _MICROSECOND

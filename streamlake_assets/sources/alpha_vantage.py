@@ -5,7 +5,7 @@ Belongs here: this provider's parameters, shapes and ways to say no. Stays out: 
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,7 +16,7 @@ from streamlake_assets.errors import BadRecordError, IntegrityError, SettingErro
 from streamlake_assets.market.contract import Reason, validate_bar
 from streamlake_assets.market.sessions import UTC, daily_bar_time
 from streamlake_assets.market.types import AssetClass, Bar, Instrument, Interval, Status
-from streamlake_assets.sources.http_json import JsonApi, TransientError
+from streamlake_assets.sources.http_json import JsonApi, OnReject, TransientError
 
 SOURCE: Final = "alpha-vantage"
 _INTERVALS: Final = {
@@ -31,9 +31,6 @@ _PER_MINUTE: Final = re.compile(r"per minute|per second|spreading out", re.IGNOR
 _PER_DAY: Final = re.compile(r"per day|daily rate limit", re.IGNORECASE)
 _PREMIUM: Final = re.compile(r"premium", re.IGNORECASE)
 _KEY: Final = re.compile(r"api ?key .*(invalid|missing)|demo\b.*api ?key", re.IGNORECASE)
-
-
-OnReject = Callable[[BadRecordError], None]
 
 
 def time_series(

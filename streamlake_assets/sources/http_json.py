@@ -18,7 +18,7 @@ import httpx
 import msgspec
 import stamina
 
-from streamlake_assets.errors import SettingError, TryLaterError, UsageError
+from streamlake_assets.errors import BadRecordError, SettingError, TryLaterError, UsageError
 
 ATTEMPTS: Final = 4
 TIMEOUT_S: Final = 20.0
@@ -31,6 +31,10 @@ LIMIT_WAIT_S: Final = 60.0
 _HIDDEN: Final = "[key]"
 _LONGEST_MESSAGE: Final = 400
 _REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+OnReject = Callable[[BadRecordError], None]
+"""Gets each bar of an answer that breaks the contract."""
 
 
 class Quota(Protocol):

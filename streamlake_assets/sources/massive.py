@@ -7,7 +7,7 @@ would be jumps without an action. A daily bar's time is the local midnight of it
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ from streamlake_assets.errors import BadRecordError, IntegrityError, SettingErro
 from streamlake_assets.market.contract import MAX_DECIMALS, validate_bar
 from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
 from streamlake_assets.market.types import ActionKind, AssetClass, Bar, CorporateAction, Instrument, Interval, Status
-from streamlake_assets.sources.http_json import LIMIT_WAIT_S, JsonApi, TransientError
+from streamlake_assets.sources.http_json import LIMIT_WAIT_S, JsonApi, OnReject, TransientError
 
 SOURCE: Final = "massive"
 PAGE: Final = 50_000
@@ -75,7 +75,6 @@ class _Dividends(msgspec.Struct):
     next_url: str | None = None
 
 
-OnReject = Callable[[BadRecordError], None]
 Parameters = Mapping[str, str | int]
 Shape = TypeVar("Shape", _Page, _Splits, _Dividends)
 

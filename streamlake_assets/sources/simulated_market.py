@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from streamlake_assets.errors import UsageError
 from streamlake_assets.market.calendars import next_session, session_open_close, sessions_between
 from streamlake_assets.market.contract import MAX_DECIMALS
-from streamlake_assets.market.sessions import daily_bar_time
+from streamlake_assets.market.sessions import daily_bar_time, to_microseconds
 from streamlake_assets.market.types import ActionKind, AssetClass, Interval
 
 SOURCE: Final = "simulated"
@@ -52,8 +52,6 @@ _SPLIT_ABOVE, _SPLIT_ALWAYS, _REVERSE_BELOW = 40 * CENTS, 500 * CENTS, 5 * CENTS
 _SECTORS: Final = ("Energy", "Financials", "Health Care", "Industrials", "Technology")
 _MOST_INSTRUMENTS: Final = 100_000
 _LEAST_VARIED: Final = 1e-12
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -256,15 +254,10 @@ def _times(spec: MarketSpec, session: dt.date) -> tuple[Ints, Ints]:
     opens, closes = session_open_close(spec.exchange, session, spec.asset_class)
     if spec.interval is Interval.D1:
         start = daily_bar_time(session, spec.exchange)
-        return np.array([microseconds(start)]), np.array([microseconds(closes)])
+        return np.array([to_microseconds(start)]), np.array([to_microseconds(closes)])
     step = spec.interval.seconds * 1_000_000
-    count = (microseconds(closes) - microseconds(opens)) // step
+    count = (to_microseconds(closes) - to_microseconds(opens)) // step
     if count < 1:
         raise UsageError(f"the session {session} of {spec.exchange} is shorter than a bar of {spec.interval}")
-    starts = microseconds(opens) + np.arange(count, dtype=np.int64) * step
+    starts = to_microseconds(opens) + np.arange(count, dtype=np.int64) * step
     return starts, starts + step
-
-
-def microseconds(moment: dt.datetime) -> int:
-    """Return an aware time as microseconds since 1970 UTC."""
-    return (moment - _EPOCH) // _MICROSECOND

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streamlake_assets.market.contract import encode_bar
-from streamlake_assets.market.sessions import UTC, daily_bar_time, session_date
+from streamlake_assets.market.sessions import daily_bar_time, from_microseconds, session_date
 from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Interval, Status
 from streamlake_assets.sources.planted_faults import BAD_FIELDS, FaultyBars
 from streamlake_assets.sources.simulated_market import CENTS, SOURCE, Floats, MarketSpec, SessionBars
 
 _NEGATIVE, _HIGH_BELOW_LOW, _TEXT, _MISSING, _BAD_SYMBOL, _BAD_TIME = range(len(BAD_FIELDS))
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TIME: Final = "yesterday"
 _NO_PRICE: Final = "n/a"
 
@@ -75,7 +74,7 @@ class CsvColumns:
     def _times(self, start: Any) -> pa.Array:
         # few different ones: a session has as many as an instrument has bars
         unique, places = np.unique(start, return_inverse=True)
-        moments = [_moment(one) for one in unique.tolist()]
+        moments = [from_microseconds(one) for one in unique.tolist()]
         if self._spec.interval is Interval.D1:
             texts = [session_date(one, self._spec.exchange).isoformat() for one in moments]
         else:
@@ -96,7 +95,7 @@ def messages(spec: MarketSpec, bars: FaultyBars, now: dt.datetime) -> Iterator[K
             exchange=spec.exchange,
             asset_class=spec.asset_class,
             interval=spec.interval,
-            bar_time=_moment(start),
+            bar_time=from_microseconds(start),
             open=_price(opens),
             high=_price(high),
             low=_price(low),
@@ -106,7 +105,7 @@ def messages(spec: MarketSpec, bars: FaultyBars, now: dt.datetime) -> Iterator[K
             synthetic=True,
             status=Status.SETTLED,
             event_time=now,
-            as_of=_moment(end),
+            as_of=from_microseconds(end),
             currency=currency,
             sector=sector,
             name=name,
@@ -163,10 +162,6 @@ def _cents(ticks: Any, bad_field: Any, name: str) -> pa.Array:
 
 def _replaced(values: pa.Array, where: Any, text: str) -> pa.Array:
     return pc.if_else(pa.array(where), text, values) if where.any() else values
-
-
-def _moment(microseconds: int) -> dt.datetime:
-    return _EPOCH + dt.timedelta(microseconds=microseconds)
 
 
 def _price(cents: int) -> Decimal:

@@ -13,22 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from streamlake_assets.errors import BadRecordError, UsageError
 from streamlake_assets.market.contract import Reason, validate_bar
-from streamlake_assets.market.sessions import UTC
+from streamlake_assets.market.sessions import to_microseconds
 from streamlake_assets.market.types import Bar, Interval
 from streamlake_assets.market.wire import Currency, Label
 from streamlake_assets.sources.cells import day_bar_time, intraday_bar_time, read_moment, read_number, read_text
 from streamlake_assets.sources.mapping import ColumnMapping
 from streamlake_assets.sources.raw_rows import RawRow, open_table
 from streamlake_assets.sources.rejects import Reject, RowReason
-
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 class TableRow(NamedTuple):
@@ -171,7 +168,7 @@ class _SeenTimes:
 
     def add(self, bar_time: dt.datetime, line: int) -> int | None:
         """Remember a bar time; return the line it was seen in before, if it was (then nothing is remembered)."""
-        time = (bar_time - _EPOCH) // _MICROSECOND
+        time = to_microseconds(bar_time)
         if self._sign == 0:
             if not self._keys:
                 self._keys.append(time)
