@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streamlake_assets.commands import fetch_app, ingest_app, simulate_app
+from streamlake_assets.commands import fetch_app, ingest_app, nifi_app, simulate_app
 from streamlake_assets.commands.terminal import (
     EXIT_CODES,
     AssetClassOption,
@@ -40,6 +40,10 @@ from streamlake_assets.commands.terminal import (
 )
 from streamlake_assets.errors import TryLaterError, UsageError
 
+Nifi = Annotated[
+    bool | None,
+    typer.Option("--nifi/--no-nifi", help="Through NiFi; default: where a JDK 21 or newer is found, --once: no."),
+]
 app = typer.Typer(
     name="streamlake",
     help="Streaming market data: Kafka to MySQL, documents, models, honest forecasts.",
@@ -60,47 +64,34 @@ def main() -> NoReturn:
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the summary instead of staying up.")] = False,
     speed: Annotated[float | None, typer.Option(min=0.01, help="Live sessions per second; --once: no pauses.")] = None,
+    nifi: Nifi = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole chain on real servers and 12,154 real bars, then stay up until Ctrl-C."""
+    from streamlake_assets.commands import supervise
     from streamlake_assets.commands.demo import run_demo
     from streamlake_assets.commands.summary import print_summary
-    from streamlake_assets.commands.supervise import urls as addresses
 
     settings = settings_in_force()
-    found = addresses(settings)
+    found = supervise.urls(settings)
     shown = {} if once else {name: found[name] for name in ("dagster", "panel")}
     ok = run_demo(
         settings,
         progress(),
         once,
         speed if once or speed is not None else 1.0,
+        supervise.with_nifi(settings, False if once and nifi is None else nifi, progress()),
         lambda summary: emit(summary) if as_json else print_summary(out, summary, shown),
     )
     raise typer.Exit(0 if ok else 1)
 
 
 @app.command()
-def up() -> None:
-    """Run servers, consumer, Dagster and Panel in the foreground until Ctrl-C."""
-    from streamlake_assets.commands import data, services, supervise
+def up(nifi: Nifi = None) -> None:
+    """Run servers, consumer, Dagster, Panel, and NiFi where it can run, in the foreground until Ctrl-C."""
+    from streamlake_assets.commands.chain import run_chain
 
-    settings = settings_in_force()
-    say = progress()
-
-    def before_services() -> None:
-        from streamlake_assets.commands.dagster_runs import fail_abandoned_runs
-
-        say(f"schema and topics: {data.prepare(settings)}")
-        for run in fail_abandoned_runs(services.dagster_home(settings)):
-            say(f"Dagster run {run} was left in progress by a supervisor that was killed: marked as failed")
-
-    def ready() -> None:
-        for name in ("dagster", "panel"):
-            say(f"{name}: {supervise.urls(settings)[name]}")
-        say("Ctrl-C stops everything")
-
-    supervise.up(settings, say, before_services, ready)
+    run_chain(settings_in_force(), nifi, progress())
 
 
 @app.command()
@@ -269,6 +260,7 @@ def consume() -> None:
 ingest_app.register(app)
 simulate_app.register(app)
 fetch_app.register(app)
+nifi_app.register(app)
 
 
 @app.command()

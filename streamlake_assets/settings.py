@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     nifi_url: str = Field("", description="Address of a NiFi, such as https://host:8443; empty: a local one")
     nifi_user: str = Field("", description="User of that NiFi's single-user login")
     nifi_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    nifi_certificate: str = Field("", description="File of its certificate, when the system does not trust it")
     nifi_port: int = Field(18180, ge=1024, le=65535, description="Port of the local NiFi")
     nifi_management_port: int = Field(18152, ge=1024, le=65535, description="Port of the local NiFi's own management")
     jdk21_home: str = Field("", description="Folder of a JDK 21 or newer, for NiFi; empty: looked for in usual places")

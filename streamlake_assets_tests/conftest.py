@@ -56,6 +56,8 @@ def settings_in(home: Path, **changes: object) -> Settings:
         "dagster_port",
         "panel_port",
         "consumer_port",
+        "nifi_port",
+        "nifi_management_port",
     )
     urls = ("mysql_url", "mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mongo_url", "kafka_bootstrap")
     values: dict[str, object] = {port: free_port() for port in ports}

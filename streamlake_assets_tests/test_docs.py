@@ -19,7 +19,7 @@ from streamlake_assets.settings import Settings
 from streamlake_assets_tests.conftest import settings_in
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "nifi" / "README.md", *(ROOT / "docs").rglob("*.md")])
 COMMANDS = get_command(cli.app).commands  # type: ignore[attr-defined]
 TOP = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -117,7 +117,7 @@ def test_every_command_is_documented() -> None:
 
 def test_settings_that_are_named_exist() -> None:
     known = {f"STREAMLAKE_{name.upper()}" for name in Settings.model_fields}
-    named = {name for page in PAGES for name in re.findall(r"STREAMLAKE_[A-Z_]*[A-Z]", page.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"STREAMLAKE_[A-Z0-9_]*[A-Z0-9]", page.read_text())}
     assert named, "the pages name settings"
     assert named - known == set()
 

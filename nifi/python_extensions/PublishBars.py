@@ -144,6 +144,9 @@ class PublishBars(FlowFileTransform):
         """Know the properties and relationships; NiFi passes its JVM, which is not needed."""
         self._producer: Producer | None = None
         self._timeout_s = 10
+        self._topic = ""
+        self._key_field = ""
+        self._whole = False
 
     def getPropertyDescriptors(self) -> list[PropertyDescriptor]:
         """Return the properties in the order of the dialog."""
@@ -172,17 +175,19 @@ class PublishBars(FlowFileTransform):
         # NiFi starts a lost Python process again without onScheduled
         producer = self._producer or self._open(context)
         content = bytes(flowFile.getContentsAsBytes())
-        topic = context.getProperty(self.TOPIC).evaluateAttributeExpressions(flowFile).getValue()
+        topic = self._topic
+        if "${" in topic:
+            topic = context.getProperty(self.TOPIC).evaluateAttributeExpressions(flowFile).getValue()
         try:
-            if context.getProperty(self.CONTENT).getValue() == "whole":
+            if self._whole:
                 found: list[tuple[bytes | None, bytes]] = [(None, content)]
             else:
-                found = messages_of(content, context.getProperty(self.KEY_FIELD).getValue() or "")
+                found = messages_of(content, self._key_field)
         except InvalidContent as error:
             return self._refuse("invalid", str(error))
         problem = self._publish(producer, topic, found)
         if problem is None:
-            return FlowFileTransformResult("success", attributes={"publish.count": str(len(found))})
+            return FlowFileTransformResult("success")
         if isinstance(problem, KafkaError) and problem.fatal():
             # the client will never send again: the next FlowFile opens another
             self._producer = None
@@ -193,7 +198,12 @@ class PublishBars(FlowFileTransform):
         return self._refuse("retry", problem.str() if isinstance(problem, KafkaError) else problem)
 
     def _open(self, context: Any) -> Producer:
+        # asked once and not for each FlowFile: every question is a round trip to NiFi's process, and for single
+        # records those cost more than the publishing
         self._timeout_s = int(context.getProperty(self.TIMEOUT).getValue())
+        self._topic = context.getProperty(self.TOPIC).getValue()
+        self._key_field = context.getProperty(self.KEY_FIELD).getValue() or ""
+        self._whole = context.getProperty(self.CONTENT).getValue() == "whole"
         self._producer = Producer(
             {
                 "bootstrap.servers": context.getProperty(self.BOOTSTRAP).getValue(),

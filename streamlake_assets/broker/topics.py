@@ -3,8 +3,9 @@
 Belongs here: topic settings, identity, watermarks. Stays out: reading and writing messages (``reader``, ``publisher``).
 """
 
-from collections.abc import Iterable
-from typing import Any
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
@@ -14,6 +15,9 @@ from streamlake_assets.errors import SettingError, TryLaterError
 from streamlake_assets.market.messages import StreamIdentity
 
 PARTITIONS = 4
+REJECTS_TOPIC: Final = "finance-data-rejects"
+"""What a source could not make a message of: JSON objects with ``file`` and ``reason``, no keys, kept for 90 days."""
+REJECTS_KEPT: Final = dt.timedelta(days=90)
 TOPIC_CONFIG = {
     # the topic keeps everything: all tables can be rebuilt from offset 0
     "retention.ms": "-1",
@@ -36,8 +40,16 @@ def client_config(bootstrap: str) -> dict[str, Any]:
     }
 
 
-def ensure_topics(bootstrap: str, topics: Iterable[str], partitions: int = PARTITIONS) -> list[str]:
+def ensure_topics(
+    bootstrap: str, topics: Iterable[str], partitions: int = PARTITIONS, retention: dt.timedelta | None = None
+) -> list[str]:
     """Create the topics that do not exist, and return their names.
+
+    Args:
+        bootstrap: brokers of the cluster.
+        topics: their names.
+        partitions: of each.
+        retention: how long messages are kept; None: for ever, as the tables are rebuilt from them.
 
     Raises:
         TryLaterError: the cluster does not answer.
@@ -45,8 +57,11 @@ def ensure_topics(bootstrap: str, topics: Iterable[str], partitions: int = PARTI
     """
     admin = AdminClient(client_config(bootstrap))
     made = []
+    config = dict(TOPIC_CONFIG)
+    if retention is not None:
+        config["retention.ms"] = str(int(retention.total_seconds() * 1000))
     wanted = [
-        NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=dict(TOPIC_CONFIG)) for topic in topics
+        NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=dict(config)) for topic in topics
     ]
     for topic, future in admin.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
         try:
@@ -56,7 +71,7 @@ def ensure_topics(bootstrap: str, topics: Iterable[str], partitions: int = PARTI
             code = error.args[0].code()
             if code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TryLaterError(f"topic {topic} could not be made on {bootstrap}: {error.args[0].str()}") from error
-            _check_config(admin, topic)
+            _check_config(admin, topic, config)
     return made
 
 
@@ -108,13 +123,13 @@ def watermarks(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
     return answered
 
 
-def _check_config(admin: AdminClient, topic: str) -> None:
+def _check_config(admin: AdminClient, topic: str, config: Mapping[str, str]) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
         held = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result()
     except KafkaException as error:
         raise TryLaterError(f"settings of topic {topic}: {error.args[0].str()}") from error
-    for name, value in TOPIC_CONFIG.items():
+    for name, value in config.items():
         if held[name].value != value:
             raise SettingError(
                 f"topic {topic} has {name}={held[name].value}, it must be {value}: "

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import watermarks
-from streamlake_assets.commands import services
+from streamlake_assets.commands import nifi, nifi_parameters, services
 from streamlake_assets.commands.dagster_runs import DagsterDriver, fail_abandoned_runs
 from streamlake_assets.commands.data import prepare, table_counts
 from streamlake_assets.commands.supervise import urls
@@ -32,7 +32,8 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.supervisor import Supervisor
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.replay import Revealed, SessionReplay, StoredPlaces, publish
+from streamlake_assets.sidecar.nifi_outlet import NifiOutlet
+from streamlake_assets.sidecar.replay import Outlet, PublisherOutlet, Revealed, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
 from streamlake_assets.stores import bar_reader
@@ -42,6 +43,10 @@ from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
 
 HEARTBEAT_S = 2.0
+SESSION_BARS = 400
+"""Of the sample data: 78 five-minute bars, a provisional and a settled one of each of five instruments."""
+MOST_RATE = 5_000
+"""Bars a second through the local NiFi."""
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -78,11 +83,14 @@ class Summary(msgspec.Struct, kw_only=True):
 class Demo:
     """One demo on a running supervisor. ``run`` does all stages; nothing is stopped by it."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, say: Say, speed: float | None) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, say: Say, speed: float | None, nifi: bool = False
+    ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._say = say
         self._speed = speed
+        self._nifi = nifi
         self._seconds: dict[str, float] = {}
 
     def run(self, once: bool) -> Summary:
@@ -97,13 +105,17 @@ class Demo:
         with self._stage("servers", "Starting servers"):
             servers = [
                 {"name": info.name, "what": info.what, "version": info.version, "address": info.address}
-                for info in self._supervisor.start_servers()
+                for info in self._supervisor.start_servers(self._nifi)
             ]
         with self._stage("schema", "Schema, users' rights and topics"):
             prepare(self._settings)
             fail_abandoned_runs(services.dagster_home(self._settings))
         with self._stage("services", "Starting the consumer" if once else "Starting consumer, Panel and Dagster"):
             self._supervisor.start_all(specs)
+        if self._nifi:
+            with self._stage("nifi", "Deploying the NiFi flow"):
+                parameters = {"replay.rate": str(self._rate())}
+                nifi.deploy(self._settings, [nifi_parameters.REPLAY], parameters, self._say)
         reader = make_engine(self._settings, DatabaseRole.READER)
         writer = make_engine(self._settings, DatabaseRole.WRITER)
         documents = DocumentStore(self._settings)
@@ -153,7 +165,8 @@ class Demo:
         self, reader: sa.Engine, writer: sa.Engine, documents: DocumentStore, plan: ReplayPlan, publisher: Publisher
     ) -> None:
         pace = "without pauses" if self._speed is None else f"at {self._speed:g} sessions/s"
-        with self._stage("live", f"Live: {len(plan.live)} sessions {pace}, forecasts first") as label:
+        way = "through NiFi" if self._nifi else "by the Python replay"
+        with self._stage("live", f"Live: {len(plan.live)} sessions {way} {pace}, forecasts first") as label:
             models = ModelFolder(self._settings.data_dir / "models")
             champions = [training.champion_of(reader, models, target).model for target in Target]
             stored = StoredPlaces(reader, self._settings.kafka)
@@ -168,9 +181,16 @@ class Demo:
                     self._say(f"{label}: market {done.session}, {totals['scored']:.0f} forecasts scored")
 
             self._beat(writer, "running")
-            replay = SessionReplay(writer, publisher, stored, champions, documents.series())
+            outlet: Outlet = PublisherOutlet(publisher, stored)
+            if self._nifi:
+                outlet = NifiOutlet(reader, publisher, stored, nifi_parameters.inbox(self._settings))
+            replay = SessionReplay(writer, outlet, champions, documents.series())
             replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
             self._beat(writer, "finished")
+
+    def _rate(self) -> int:
+        """Return the bars a second that NiFi lets pass: a session's in a third of its time, the rest is for the way."""
+        return MOST_RATE if self._speed is None else min(MOST_RATE, max(1, round(self._speed * SESSION_BARS * 3)))
 
     def _beat(self, writer: sa.Engine, state: str) -> None:
         beat(writer, REPLAY_PROCESS, {"state": state, "sessions_per_second": self._speed})
@@ -279,7 +299,12 @@ def read_summary(
 
 
 def run_demo(
-    settings: Settings, say: Say, once: bool, speed: float | None, on_summary: Callable[[Summary], None]
+    settings: Settings,
+    say: Say,
+    once: bool,
+    speed: float | None,
+    with_nifi: bool,
+    on_summary: Callable[[Summary], None],
 ) -> bool:
     """Run the demo under a supervisor; without ``once`` stay up until Ctrl-C. Return whether every stage held.
 
@@ -288,7 +313,7 @@ def run_demo(
     """
     with Supervisor(settings, say) as supervisor:
         try:
-            summary = Demo(settings, supervisor, say, speed).run(once)
+            summary = Demo(settings, supervisor, say, speed, with_nifi).run(once)
         except KeyboardInterrupt:
             raise StreamlakeError("stopped before the end") from None
         on_summary(summary)

@@ -20,6 +20,7 @@ from streamlake_assets.servers.process import KILL_WAIT_S, end_identities, end_o
 from streamlake_assets.servers.reset import reset_home
 from streamlake_assets.servers.state import read_state, supervisor_pid
 from streamlake_assets.servers.supervisor import Supervisor
+from streamlake_assets.servers.tools import find_nifi_java, require_nifi_java
 from streamlake_assets.servers.waiting import POLL_S, Say, wait_until
 from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
 
@@ -31,8 +32,58 @@ def doctor(settings: Settings) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in examine(settings)]
 
 
+def with_nifi(settings: Settings, wanted: bool | None, say: Say) -> bool:
+    """Return whether a local NiFi is to run, and say why not.
+
+    Args:
+        settings: where a JDK is, and whether another NiFi is named.
+        wanted: what the user said; None: where a JDK 21 or newer is found.
+        say: takes the reason.
+
+    Raises:
+        MissingToolError: it is wanted and there is no such JDK.
+        UsageError: it is wanted and another NiFi is named.
+    """
+    if wanted is False:
+        return False
+    if settings.nifi_url:
+        reason = f"STREAMLAKE_NIFI_URL names {settings.nifi_url}: `streamlake nifi deploy` brings the flows there"
+        if wanted:
+            raise UsageError(f"no local NiFi: {reason}")
+        say(reason)
+        return False
+    if wanted:
+        require_nifi_java(settings.jdk21_home)
+        return True
+    found = find_nifi_java(settings.jdk21_home) is not None
+    if not found:
+        say("no JDK 21 or newer here, so no NiFi: set STREAMLAKE_JDK21_HOME, or use the Python replay")
+    return found
+
+
+def answers_nifi(settings: Settings) -> bool:
+    """Return whether a NiFi is named, or the local one's port takes connections."""
+    return bool(settings.nifi_url) or answers(settings.nifi_port)
+
+
+def run_nifi(settings: Settings, say: Say, ready: Callable[[], object]) -> None:
+    """Run the local NiFi alone until a signal asks to stop; raises as ``up``."""
+    with Supervisor(settings, say) as supervisor:
+        try:
+            supervisor.start_nifi()
+            ready()
+            say("Ctrl-C stops NiFi")
+            supervisor.run_forever()
+        except KeyboardInterrupt:
+            return
+
+
 def up(
-    settings: Settings, say: Say, before_services: Callable[[], None], ready: Callable[[], None] = lambda: None
+    settings: Settings,
+    say: Say,
+    before_services: Callable[[], None],
+    ready: Callable[[], None] = lambda: None,
+    nifi: bool = False,
 ) -> None:
     """Run servers and services until a signal asks to stop, then stop all.
 
@@ -41,6 +92,7 @@ def up(
         say: takes progress, from several threads.
         before_services: called once all servers answer: migrations, topics.
         ready: called once all services are ready.
+        nifi: whether a local NiFi is one of the servers.
 
     Raises:
         AlreadyRunningError: a supervisor runs in this folder.
@@ -53,7 +105,7 @@ def up(
             specs = service_specs(settings)
             for spec in specs:
                 spec.require_port()  # told now, not after the servers' start
-            supervisor.start_servers()
+            supervisor.start_servers(nifi)
             before_services()
             supervisor.start_all(specs)
             ready()
@@ -108,6 +160,7 @@ def urls(settings: Settings, show_secrets: bool = False) -> dict[str, str]:
         "panel": f"http://{LOOPBACK}:{settings.panel_port}/app",
         "consumer_metrics": f"http://{LOOPBACK}:{settings.consumer_port}/metrics",
         "consumer_health": f"http://{LOOPBACK}:{settings.consumer_port}/healthz",
+        "nifi": f"{settings.nifi_url or f'http://{LOOPBACK}:{settings.nifi_port}'}/nifi",
         "kafka": settings.kafka,
         "documents": settings.mongo,
     }

@@ -17,7 +17,7 @@ from streamlake_assets.servers.debian_mysql import APT_SOURCES, cached_mysql, de
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.ports import port_holder, port_is_free
 from streamlake_assets.servers.state import supervisor_pid
-from streamlake_assets.servers.tools import java_major, require_java, require_tool
+from streamlake_assets.servers.tools import find_nifi_java, java_major, require_java, require_tool
 from streamlake_assets.settings import Settings
 
 DISK_NEEDED_GB = 6.0
@@ -45,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         _home(settings),
         _real_mysql(settings),
         _mariadb_libraries(),
+        _nifi(settings),
         *_ports(settings),
         *_configured(settings),
     ]
@@ -84,6 +85,17 @@ def _tools() -> Iterator[Finding]:
         except MissingToolError as error:
             problem, _, remedy = str(error).rpartition(": ")
             yield Finding(name, False, problem, remedy)
+
+
+def _nifi(settings: Settings) -> Finding:
+    """Whether NiFi can run; without it the Python replay serves, unless the setting insists."""
+    try:
+        java = find_nifi_java(settings.jdk21_home)
+    except MissingToolError as error:
+        return Finding(
+            "JDK for NiFi", False, str(error), "set STREAMLAKE_JDK21_HOME to a JDK 21 or newer, or to nothing"
+        )
+    return Finding("JDK for NiFi", True, java or "no JDK 21 or newer; the Python replay serves instead of NiFi")
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -132,6 +144,7 @@ def _mariadb_libraries() -> Finding:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     ours = supervisor_pid(Home.of(settings))
+    needs_nifi = not settings.nifi_url and _nifi(settings).detail.startswith("/")
     for setting, server in (
         ("kafka_port", "" if settings.kafka_bootstrap else "Kafka"),
         ("kafka_controller_port", "" if settings.kafka_bootstrap else "Kafka controller"),
@@ -140,6 +153,8 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("dagster_port", "Dagster"),
         ("panel_port", "Panel"),
         ("consumer_port", "consumer"),
+        ("nifi_port", "NiFi" if needs_nifi else ""),
+        ("nifi_management_port", "NiFi's management" if needs_nifi else ""),
     ):
         port = int(getattr(settings, setting))
         if not server:

@@ -33,6 +33,7 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.local_server import LocalServer, ServerInfo, wait_until_ready
 from streamlake_assets.servers.mysql import LocalMysql
+from streamlake_assets.servers.nifi import LocalNifi
 from streamlake_assets.servers.ports import require_free
 from streamlake_assets.servers.probes import http_ready
 from streamlake_assets.servers.process import ChildProcess, ChildRegistry, end_orphans, end_own
@@ -134,8 +135,11 @@ class Supervisor:
         """Stop everything."""
         self.close()
 
-    def start_servers(self) -> list[ServerInfo]:
+    def start_servers(self, nifi: bool = False) -> list[ServerInfo]:
         """Start the servers side by side, or probe the configured ones; return what they are once all answer.
+
+        Args:
+            nifi: whether a local NiFi is one of them.
 
         Raises:
             SettingError: a configured server does not answer; nothing has been started then.
@@ -145,7 +149,15 @@ class Supervisor:
         configured = configured_servers(self.settings)
         for server in configured:
             server.start()
-        self._servers = [*configured, *self._local_servers({server.name for server in configured})]
+        self._servers = [*configured, *self._local_servers({server.name for server in configured}, nifi)]
+        return self._start_all_servers()
+
+    def start_nifi(self) -> ServerInfo:
+        """Start the local NiFi alone; raises as ``start_servers``."""
+        self._servers = [LocalNifi(self.settings, self._open_registry(), self._stop)]
+        return self._start_all_servers()[0]
+
+    def _start_all_servers(self) -> list[ServerInfo]:
         with ThreadPoolExecutor(len(self._servers), thread_name_prefix="start") as pool:
             futures = [pool.submit(self._start_server, server) for server in self._servers]
             try:
@@ -236,13 +248,15 @@ class Supervisor:
             self._release_signals()
             self._lock.free()
 
-    def _local_servers(self, configured: set[str]) -> list[LocalServer]:
+    def _local_servers(self, configured: set[str], nifi: bool) -> list[LocalServer]:
         registry = self._open_registry()
         servers: list[LocalServer] = [
             LocalKafka(self.settings, registry, self._stop),
             LocalMysql(self.settings, registry, self._stop, self._durable),
             LocalDocumentStore(self.settings, registry, self._stop),
         ]
+        if nifi:
+            servers.append(LocalNifi(self.settings, registry, self._stop))
         return [server for server in servers if server.name not in configured]
 
     def _start_server(self, server: LocalServer) -> ServerInfo:

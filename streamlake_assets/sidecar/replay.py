@@ -9,7 +9,7 @@ import datetime as dt
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import sqlalchemy as sa
@@ -81,6 +81,10 @@ class StoredPlaces:
                 raise TryLaterError(f"nothing was stored for {timeout_s:g} s: see `streamlake logs consumer`")
             time.sleep(_POLL_S)
 
+    def total(self, topic: str) -> int:
+        """Return how many messages of a topic the tables hold."""
+        return sum(offset for place, offset in self._stored().items() if place[0] == topic)
+
     def _stored(self) -> dict[tuple[str, int], int]:
         with bar_reader.snapshot(self._engine) as connection:
             ends = bar_reader.stream_ends(connection)
@@ -89,6 +93,31 @@ class StoredPlaces:
             for end in ends
             if end.topic_id in self._topic_ids
         }
+
+
+class Outlet(Protocol):
+    """The way of a session onto the topics and into the tables."""
+
+    def reveal(self, step: SessionStep) -> int:
+        """Send everything of a session, return when the tables hold it; return the number of messages.
+
+        Raises:
+            TryLaterError: a server is not available, or nothing is stored.
+        """
+
+
+class PublisherOutlet:
+    """``Outlet`` of this process's own publisher."""
+
+    def __init__(self, publisher: Publisher, stored: StoredPlaces) -> None:
+        self._publisher = publisher
+        self._stored = stored
+
+    def reveal(self, step: SessionStep) -> int:
+        """Publish, and wait."""
+        sent = publish(self._publisher, step.records())
+        self._stored.wait(self._publisher.places)
+        return sent
 
 
 class Revealed(NamedTuple):
@@ -107,14 +136,12 @@ class SessionReplay:
     def __init__(
         self,
         engine: sa.Engine,
-        publisher: Publisher,
-        stored: StoredPlaces,
+        outlet: Outlet,
         models: Sequence[ServingModel],
         series: Sequence[SessionSeries],
     ) -> None:
         self._engine = engine
-        self._publisher = publisher
-        self._stored = stored
+        self._outlet = outlet
         self._models = models
         self._series = {Instrument(one.symbol, one.exchange): one for one in series}
 
@@ -133,8 +160,7 @@ class SessionReplay:
         """Issue the forecasts of one session, publish it, wait until it is stored, score what it decided."""
         known = [one for one in self._series.values() if one.last_session < step.session]
         issued = issue_forecasts(self._engine, self._models, known).issued if known else None
-        sent = publish(self._publisher, step.records())
-        self._stored.wait(self._publisher.places)
+        sent = self._outlet.reveal(step)
         self._read_back(step.session)
         scored = score_due(self._engine, list(self._series.values()))
         return Revealed(step.session, issued.new if issued else 0, issued.late if issued else 0, scored, sent)

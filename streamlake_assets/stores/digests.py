@@ -11,7 +11,7 @@ the place its message has on the topic. So the tables are equal to those of a co
 the start, unless the same version had come by another message before the replay: then that one was the first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -83,8 +83,12 @@ def table_digests(connection: sa.Connection) -> dict[str, str]:
     return {name: found.sha256 for name, found in digests(connection).items()}
 
 
-def digests(connection: sa.Connection) -> dict[str, TableDigest]:
+def digests(connection: sa.Connection, leave_out: Collection[str] = ()) -> dict[str, TableDigest]:
     """Return rows and SHA-256 of each raw table by name.
+
+    Args:
+        connection: in a snapshot.
+        leave_out: columns of facts that do not count either, such as times of a sending when two sendings are compared.
 
     Raises:
         IntegrityError: the server could not hash a row.
@@ -97,7 +101,7 @@ def digests(connection: sa.Connection) -> dict[str, TableDigest]:
         "data_sources": _plain(connection, _named(schema.data_sources, schema.data_sources.c.name)),
     }
     for table in (schema.bars, schema.bar_revisions, schema.corporate_actions, schema.corporate_action_revisions):
-        found[table.name] = _facts(connection, table, replays)
+        found[table.name] = _facts(connection, table, replays, leave_out)
     found["dead_letters"] = _plain(connection, *_dead_letters(connection))
     found["stream_offsets"] = _plain(connection, _stream_offsets())
     return found
@@ -129,13 +133,13 @@ def _plain(connection: sa.Connection, *queries: sa.Select[Any]) -> TableDigest:
     return hasher.result()
 
 
-def _facts(connection: sa.Connection, table: sa.Table, replays: _Replays) -> TableDigest:
+def _facts(connection: sa.Connection, table: sa.Table, replays: _Replays, leave_out: Collection[str]) -> TableDigest:
     # instrument by instrument, each in the order of the primary key: the server sorts nothing
     i, e = schema.instruments, schema.exchanges
     known = connection.execute(
         sa.select(i.c.id, i.c.symbol, e.c.mic).join(e, e.c.id == i.c.exchange_id).order_by(i.c.symbol, e.c.mic)
     ).all()
-    query = _fact_query(table)
+    query = _fact_query(table, leave_out)
     hasher = _Hasher()
     for instrument in known:
         before = hasher.rows
@@ -146,10 +150,10 @@ def _facts(connection: sa.Connection, table: sa.Table, replays: _Replays) -> Tab
     return hasher.result()
 
 
-def _fact_query(table: sa.Table) -> sa.Select[Any]:
+def _fact_query(table: sa.Table, leave_out: Collection[str]) -> sa.Select[Any]:
     d, v = schema.data_sources, schema.bar_intervals
     has_interval = "interval_id" in table.c
-    columns = _covered(table, "kafka_offset") + [d.c.name] + ([v.c.name] if has_interval else [])
+    columns = _covered(table, "kafka_offset", *leave_out) + [d.c.name] + ([v.c.name] if has_interval else [])
     key = [column for column in table.primary_key.columns if column.name != "instrument_id"]
     query = (
         sa.select(_hash(columns), table.c.batch_id, table.c.kafka_offset)

@@ -37,7 +37,7 @@ from streamlake_assets.servers.probes import http_ready
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import DATABASE, LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.sidecar.ingest import IngestLoop
-from streamlake_assets.sidecar.replay import SessionReplay, StoredPlaces, publish
+from streamlake_assets.sidecar.replay import PublisherOutlet, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
 from streamlake_assets.stores import schema
@@ -107,7 +107,8 @@ def market(stack: Settings) -> Iterator[Market]:
         driver.run("daily")
         champions = [training.champion_of(access.reader, access.models, target).model for target in Target]
         with Publisher(stack.kafka) as publisher:
-            SessionReplay(access.writer, publisher, stored, champions, access.documents.series()).run(
+            outlet = PublisherOutlet(publisher, stored)
+            SessionReplay(access.writer, outlet, champions, access.documents.series()).run(
                 plan.live, 0.0, lambda done: None
             )
         driver.tick_raw_watermark()

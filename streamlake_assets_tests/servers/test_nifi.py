@@ -1,6 +1,5 @@
-"""The local NiFi, the real one: it answers on loopback only, has what the flow needs, and leaves nothing behind."""
+"""The local NiFi, the real one: it answers on loopback only and has what the flow needs."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 from streamlake_assets.errors import MissingToolError, PortInUseError
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.nifi import LocalNifi
-from streamlake_assets.servers.process import ChildRegistry, marked_processes
+from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.tools import find_nifi_java, require_nifi_java
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import Settings
-from streamlake_assets_tests.conftest import free_port, print_line, settings_in
+from streamlake_assets_tests.conftest import print_line
 
 NEEDED = {
     "org.apache.nifi.processors.standard.ListFile",
@@ -29,22 +28,6 @@ NEEDED = {
     "org.apache.nifi.processors.attributes.UpdateAttribute",
     "PublishBars",
 }
-
-
-@pytest.fixture(scope="module")
-def nifi_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return settings_in(tmp_path_factory.mktemp("nifi-home"), nifi_port=free_port(), nifi_management_port=free_port())
-
-
-@pytest.fixture(scope="module")
-def nifi(nifi_settings: Settings) -> Iterator[LocalNifi]:
-    if find_nifi_java() is None:
-        pytest.skip("no JDK 21 or newer on this machine: NiFi cannot run")
-    server = LocalNifi(nifi_settings, ChildRegistry(Home.of(nifi_settings).create()))
-    server.prepare(print_line)
-    server.start()
-    yield server
-    server.stop()
 
 
 def get(nifi: LocalNifi, path: str) -> Any:
@@ -72,25 +55,11 @@ def test_it_listens_on_loopback_only(nifi: LocalNifi) -> None:
 
 
 @pytest.mark.servers
-def test_a_second_one_on_its_port_is_refused_by_name(nifi: LocalNifi, nifi_settings: Settings) -> None:
-    second = LocalNifi(nifi_settings, ChildRegistry(Home.of(nifi_settings)))
+def test_a_second_one_on_its_port_is_refused_by_name(nifi: LocalNifi, test_settings: Settings) -> None:
+    second = LocalNifi(test_settings, ChildRegistry(Home.of(test_settings)))
     second.prepare(print_line)
     with pytest.raises(PortInUseError, match="STREAMLAKE_NIFI_PORT"):
         second.start()
-
-
-@pytest.mark.servers
-def test_a_stop_leaves_no_process_and_the_flow_is_there_again(nifi: LocalNifi, nifi_settings: Settings) -> None:
-    root = get(nifi, "/flow/process-groups/root")["processGroupFlow"]["id"]
-    body = {"revision": {"version": 0}, "component": {"name": "kept", "position": {"x": 0, "y": 0}}}
-    address = f"{nifi.url}/nifi-api/process-groups/{root}/process-groups"
-    httpx.post(address, json=body, timeout=30).raise_for_status()
-    nifi.stop()
-    home = str(nifi_settings.data_dir)
-    assert not [pid for pid, environment in marked_processes() if environment.get("STREAMLAKE_CHILD_HOME") == home]
-    nifi.start()
-    flow = get(nifi, "/flow/process-groups/root")["processGroupFlow"]["flow"]
-    assert [one["component"]["name"] for one in flow["processGroups"]] == ["kept"]
 
 
 def test_a_folder_that_is_no_jdk_is_refused_by_name(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class FailingSupervisor:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    def start_servers(self) -> None:
+    def start_servers(self, nifi: bool) -> None:
         raise self._error
 
 
