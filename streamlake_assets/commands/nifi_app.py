@@ -39,9 +39,11 @@ def start(flows: Flows = None, as_json: Json = False) -> None:
     """Start the flows' processors; where no NiFi runs, the local one in the foreground until Ctrl-C."""
     from streamlake_assets.commands import nifi as commands
     from streamlake_assets.commands import supervise
+    from streamlake_assets.commands.data import require_servers
 
     settings = settings_in_force()
     if not supervise.answers_nifi(settings):
+        require_servers(settings, "kafka")  # told now, not after NiFi's start
         supervise.run_nifi(settings, progress(), lambda: commands.deploy(settings, flows or [], {}, progress()))
         return
     done = commands.run(settings, flows or [])

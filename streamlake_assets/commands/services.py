@@ -54,10 +54,14 @@ def dagster_webserver(settings: Settings) -> ServiceSpec:
 
 
 def dagster_daemon(settings: Settings) -> ServiceSpec:
-    """Return Dagster's daemon, which ticks sensors and schedules."""
+    """Return Dagster's daemon, which ticks sensors and schedules.
+
+    It and the runs it starts give way to what is live: bars, rows and pages wait for no refresh of documents.
+    """
     return ServiceSpec(
         name="dagster-daemon",
         argv=[
+            *("nice", "-n", "10"),
             str(Path(sys.executable).with_name("dagster-daemon")),
             "run",
             "--workspace",

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.market.messages import Counts, IngestStore, ReadyPart
 
-MOST_WAITING: Final = 4_000
+MOST_WAITING: Final = 8_000
 """Weight in the queue beyond which nothing more is handed over; one transaction takes at most as much."""
 
 
