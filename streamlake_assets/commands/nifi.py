@@ -5,7 +5,7 @@ files of flows (``servers.nifi_flow``), options and tables (``nifi_app``).
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamlake_assets.broker.topics import REJECTS_KEPT, REJECTS_TOPIC, ensure_topics
@@ -15,7 +15,9 @@ from streamlake_assets.errors import ServerError, UsageError
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.servers.nifi_api import Group, NifiApi, changed
 from streamlake_assets.servers.nifi_flow import (
+    OFFICIAL,
     Flow,
+    contains,
     fitted,
     flow_names,
     normalised,
@@ -50,7 +52,8 @@ def deploy(
     Args:
         settings: where NiFi and Kafka are.
         names: of the flows; empty: all.
-        given: parameters that win over the settings.
+        given: parameters that win over the settings. What is neither given nor follows from a setting keeps the value
+            that NiFi has.
         say: takes progress.
         start: whether the processors run afterwards.
 
@@ -67,6 +70,7 @@ def deploy(
     is_local = not settings.nifi_url
     # before anything is changed
     parameters = nifi_parameters.of_flows(settings, wanted, given, is_local)
+    lasting = nifi_parameters.lasting(given)
     require_servers(settings, "kafka")
     ensure_topics(settings.kafka, (BARS_TOPIC,))
     ensure_topics(settings.kafka, (REJECTS_TOPIC,), retention=REJECTS_KEPT)
@@ -81,11 +85,16 @@ def deploy(
             begun = time.monotonic()
             flow = fitted(read_flow(name), types, services)
             group, what = _place(api, name, flow, place)
-            sent = _set(api, group, parameters[name])
+            chosen = parameters[name]
+            if what != "imported":
+                chosen = _without_kept(api, group, chosen, lasting)
+            sent = _set(api, group, chosen)
             api.enable_services(group)
             api.wait_valid(group)
             if start:
                 api.start(group)
+            else:
+                api.stop(group)
             seconds = round(time.monotonic() - begun, 2)
             say(f"{name}: {what} in {seconds} s, publishes with {publisher(types).rpartition('.')[2]}")
             done.append(
@@ -183,9 +192,34 @@ def export(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
         done = []
         for group in _chosen(api, names):
             flow = normalised(api.download(group))
-            differs = read_flow(group.name) != flow
+            try:
+                differs = read_flow(group.name) != flow
+            except UsageError:
+                differs = True  # a file that is broken is what an export mends
             done.append({"flow": group.name, "file": str(write_flow(flow)), "changed": differs})
         return done
+
+
+def require_flows(names: list[str]) -> None:
+    """Check that flows of these names exist.
+
+    Raises:
+        UsageError: one does not.
+    """
+    for name in names:
+        read_flow(name)
+
+
+def _publishes_officially(flow: Flow) -> bool:
+    return any(one["type"] == OFFICIAL for one in flow["flowContents"]["processors"])
+
+
+def _without_kept(
+    api: NifiApi, group: Group, wanted: Mapping[str, str], lasting: Callable[[str], bool]
+) -> dict[str, str]:
+    """Leave out what NiFi has a value for and nobody asked to change; a secret one shows as a mask when it has one."""
+    stored = api.parameters(group)
+    return {name: value for name, value in wanted.items() if not lasting(name) or stored.get(name) is None}
 
 
 def _wait_publisher(api: NifiApi) -> None:
@@ -204,7 +238,9 @@ def _place(api: NifiApi, name: str, flow: Flow, place: int) -> tuple[Group, str]
     group = api.group(name)
     if group is None:
         return api.upload(name, flow, 700.0 * place, 0.0), "imported"
-    if normalised(api.download(group)) == normalised(flow):
+    # of our own processor NiFi has what the file says; to PublishKafka and its services it adds their defaults
+    there, wanted = normalised(api.download(group)), normalised(flow)
+    if there == wanted or (_publishes_officially(flow) and contains(there, wanted)):
         return group, "unchanged"
     api.stop(group)
     api.replace(group, flow)

@@ -36,14 +36,13 @@ def register(app: typer.Typer) -> None:
 
 @nifi.command()
 def start(flows: Flows = None, as_json: Json = False) -> None:
-    """Start the flows' processors; where no NiFi runs, the local one in the foreground until Ctrl-C."""
+    """Start the flows' processors; where no NiFi runs, the local one and a broker in the foreground until Ctrl-C."""
     from streamlake_assets.commands import nifi as commands
     from streamlake_assets.commands import supervise
-    from streamlake_assets.commands.data import require_servers
 
     settings = settings_in_force()
     if not supervise.answers_nifi(settings):
-        require_servers(settings, "kafka")  # told now, not after NiFi's start
+        commands.require_flows(flows or [])  # told now, not after NiFi's start
         supervise.run_nifi(settings, progress(), lambda: commands.deploy(settings, flows or [], {}, progress()))
         return
     done = commands.run(settings, flows or [])

@@ -30,13 +30,15 @@ FLOWFILES_PER_S: Final = 10
 class Parameter(NamedTuple):
     """One parameter of a flow.
 
-    ``value`` when nobody says another; ``local``: a path on the NiFi's own machine; ``secret``: never shown.
+    ``value`` when nobody says another; ``local``: of the NiFi's own machine; ``secret``: never shown; ``setting``: it
+    follows from a setting, so that a deployment brings it up to date.
     """
 
     value: Callable[[Settings], str]
     check: Check
     local: bool = False
     secret: bool = False
+    setting: bool = False
 
 
 def inbox(settings: Settings) -> Path:
@@ -79,6 +81,14 @@ def of_flows(
     return {flow: _of_flow(settings, flow, given, is_local) for flow in flows}
 
 
+def lasting(given: Mapping[str, str]) -> Callable[[str], bool]:
+    """Return whether a parameter of any flow keeps the value that NiFi has: neither given nor of a setting."""
+    followed = {name for flow in PARAMETERS.values() for name, one in flow.items() if one.setting} | given.keys()
+    if "replay.rate" in given:
+        followed.add("records.per.message")
+    return lambda name: name not in followed
+
+
 def require_known(flows: Sequence[str], given: Mapping[str, str]) -> None:
     """Check that every parameter that is given belongs to one of the flows.
 
@@ -92,11 +102,14 @@ def require_known(flows: Sequence[str], given: Mapping[str, str]) -> None:
 
 def _of_flow(settings: Settings, flow: str, given: Mapping[str, str], is_local: bool) -> dict[str, str]:
     known = PARAMETERS[flow]
-    found = {name: one.value(settings) for name, one in known.items() if is_local or not one.local}
+    # the local broker's address means another machine's loopback there
+    foreign = {name for name, one in known.items() if one.local}
+    foreign |= set() if settings.kafka_bootstrap else {"kafka.bootstrap"}
+    found = {name: one.value(settings) for name, one in known.items() if is_local or name not in foreign}
     found |= {name: value for name, value in given.items() if name in known}
     if missing := [name for name in known if name not in found]:
         raise UsageError(
-            f"{settings.nifi_url} may be another machine: name its own paths with --set {'=… --set '.join(missing)}=…"
+            f"{settings.nifi_url} may be another machine: name what it has with --set {'=… --set '.join(missing)}=…"
         )
     if "records.per.message" in known and "records.per.message" not in given and found["replay.rate"].isdigit():
         found["records.per.message"] = str(records_per_message(int(found["replay.rate"])))
@@ -172,23 +185,25 @@ def _massive(settings: Settings) -> str:
 
 
 _WATCHED: Final = {
-    "kafka.bootstrap": Parameter(lambda settings: settings.kafka, _servers),
+    "kafka.bootstrap": Parameter(lambda settings: settings.kafka, _servers, setting=True),
     "topic.rejects": Parameter(lambda _: REJECTS_TOPIC, _topic),
-    "input.folder": Parameter(lambda settings: str(inbox(settings)), _path, local=True),
-    "rejects.folder": Parameter(lambda settings: str(rejects(settings)), _path, local=True),
+    "input.folder": Parameter(lambda settings: str(inbox(settings)), _path, local=True, setting=True),
+    "rejects.folder": Parameter(lambda settings: str(rejects(settings)), _path, local=True, setting=True),
 }
 PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = {
     REPLAY: {
         **_WATCHED,
         "topic.bars": Parameter(lambda _: BARS_TOPIC, _topic),
         "input.filter": Parameter(lambda _: r"[^\.].*\.csv", _pattern),
-        "reference.file": Parameter(lambda _: str(NIFI_FOLDER / "reference" / "instruments.csv"), _path, local=True),
+        "reference.file": Parameter(
+            lambda _: str(NIFI_FOLDER / "reference" / "instruments.csv"), _path, local=True, setting=True
+        ),
         "replay.rate": Parameter(lambda _: str(DEFAULT_RATE), _whole),
         "records.per.message": Parameter(lambda _: "1", _whole),
     },
     EXTRA: {
         **_WATCHED,
-        "extra.folder": Parameter(lambda settings: str(extra(settings)), _path, local=True),
+        "extra.folder": Parameter(lambda settings: str(extra(settings)), _path, local=True, setting=True),
         "extra.zone": Parameter(lambda _: "America/New_York", _zone),
         "extra.source": Parameter(lambda _: "extra.files", _source),
     },

@@ -67,7 +67,7 @@ def answers_nifi(settings: Settings) -> bool:
 
 
 def run_nifi(settings: Settings, say: Say, ready: Callable[[], object]) -> None:
-    """Run the local NiFi alone until a signal asks to stop; raises as ``up``."""
+    """Run the local NiFi and the broker it needs until a signal asks to stop; raises as ``up``."""
     with Supervisor(settings, say) as supervisor:
         try:
             supervisor.start_nifi()

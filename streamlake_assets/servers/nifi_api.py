@@ -10,8 +10,10 @@ from the second's documentation otherwise, which the tests hold.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, NamedTuple, Self
 
 import httpx
@@ -69,10 +71,14 @@ class NifiApi:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        if not re.fullmatch(r"https?://[^\s/:@]+(:\d{1,5})?", self.url):
+            raise SettingError(f"STREAMLAKE_NIFI_URL={url}: write it as http(s)://host:port, without a path")
+        # no cookies: with the one that a login sets NiFi asks for a second token at every change
+        nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         try:
             verify = _trusting(certificate) if certificate else True
             self._client = httpx.Client(
-                base_url=f"{self.url}/nifi-api", timeout=TIMEOUT_S, verify=verify, transport=transport
+                base_url=f"{self.url}/nifi-api", timeout=TIMEOUT_S, verify=verify, transport=transport, cookies=nothing
             )
         except (OSError, ValueError) as error:
             raise SettingError(f"STREAMLAKE_NIFI_CERTIFICATE: {certificate}: {error}") from error
@@ -263,6 +269,11 @@ class NifiApi:
             raise TryLaterError(f"no NiFi answers at {self.url}: {error}") from error
         except httpx.HTTPError as error:
             raise TryLaterError(f"{self.url}{path}: {type(error).__name__}: {error}") from error
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise SettingError(f"{self.url} wants a login: STREAMLAKE_NIFI_USER and STREAMLAKE_NIFI_PASSWORD")
+        if answer.is_server_error:
+            # as while it starts
+            raise TryLaterError(f"NiFi cannot answer {method} {path.partition('?')[0]} now ({answer.status_code})")
         if answer.is_error or answer.is_redirect:
             raise ServerError(
                 f"NiFi refused {method} {path.partition('?')[0]} ({answer.status_code}): {answer.text[:600].strip()}"

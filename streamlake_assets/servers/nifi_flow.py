@@ -69,6 +69,8 @@ def normalised(flow: Mapping[str, Any]) -> Flow:
     # NiFi gives the outermost group another id at every import; those below keep theirs
     own, lasting = contents["identifier"], str(uuid.uuid5(_NAMESPACE, contents["name"]))
     found: Flow = _cleaned(json.loads(json.dumps(flow).replace(own, lasting)))
+    # where it lies on the canvas among others
+    found["flowContents"]["position"] = {"x": 0.0, "y": 0.0}
     for context in found.get("parameterContexts", {}).values():
         for parameter in context["parameters"]:
             parameter.pop("value", None)
@@ -80,6 +82,16 @@ def normalised(flow: Mapping[str, Any]) -> Flow:
                 connection[end].pop("comments", None)
         contents["connections"].sort(key=_connection_order)
     return found
+
+
+def contains(found: Any, wanted: Any) -> bool:
+    """Return whether a normalised flow has all that another one says; it may say more, such as defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(key in found and contains(found[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        same_length = isinstance(found, list) and len(found) == len(wanted)
+        return same_length and all(map(contains, found, wanted))
+    return bool(found == wanted)
 
 
 def publisher(types: Mapping[str, Any]) -> str:
@@ -134,8 +146,9 @@ def fitted(flow: Mapping[str, Any], types: Mapping[str, Any], services: Mapping[
 def _use_publish_kafka(contents: Flow) -> None:
     """Put PublishKafka in the place of each PublishBars.
 
-    An outage rolls back, so FlowFiles wait in the queue before it; what it sends to ``failure`` can never be published,
-    as what PublishBars calls ``invalid``. Its own retry loop goes.
+    Whatever it cannot send rolls back, so FlowFiles wait in the queue before it and no good row is rejected in an
+    outage; its own retry loop goes. The price: a record above the broker's limit of a message holds that queue, which
+    its bulletins say. ``failure`` leads where PublishBars's ``invalid`` leads, since NiFi wants it to lead somewhere.
     """
     kafka = _service(contents, "Kafka", KAFKA_SERVICE, {"bootstrap.servers": "#{kafka.bootstrap}"})
     reader = _service(contents, "Records to publish", _READER, {"schema-access-strategy": "infer-schema"})

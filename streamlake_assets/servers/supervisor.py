@@ -152,10 +152,13 @@ class Supervisor:
         self._servers = [*configured, *self._local_servers({server.name for server in configured}, nifi)]
         return self._start_all_servers()
 
-    def start_nifi(self) -> ServerInfo:
-        """Start the local NiFi alone; raises as ``start_servers``."""
-        self._servers = [LocalNifi(self.settings, self._open_registry(), self._stop)]
-        return self._start_all_servers()[0]
+    def start_nifi(self) -> list[ServerInfo]:
+        """Start the local NiFi, and its broker unless one is configured; raises as ``start_servers``."""
+        registry = self._open_registry()
+        self._servers = [LocalNifi(self.settings, registry, self._stop)]
+        if not self.settings.kafka_bootstrap:
+            self._servers.append(LocalKafka(self.settings, registry, self._stop))
+        return self._start_all_servers()
 
     def _start_all_servers(self) -> list[ServerInfo]:
         with ThreadPoolExecutor(len(self._servers), thread_name_prefix="start") as pool:

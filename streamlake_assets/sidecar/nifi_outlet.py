@@ -43,7 +43,7 @@ class NifiOutlet:
         self._patience_s = patience_s
 
     def reveal(self, step: SessionStep) -> int:
-        """Send the actions, drop the bars, wait until all are stored, take the file away again.
+        """Send the actions, drop the bars, wait until NiFi has taken the file and all bars are stored.
 
         Raises:
             TryLaterError: NiFi does not carry the file, or the consumer stores nothing.
@@ -52,20 +52,20 @@ class NifiOutlet:
         sent = publish(self._publisher, step.actions)
         self._stored.wait(self._publisher.places)
         before = self._stored.total(BARS_TOPIC)
-        # named by the moment: NiFi lists a name again only when its time is later
-        path = self._inbox / f"{step.session}.{time.time_ns()}.csv"
+        # NiFi takes files of this ending away when it has read them; the moment in the name makes it a new file
+        path = self._inbox / f"{step.session}.{time.time_ns()}.flow.csv"
         dropped = write_bar_lines(path, (record for record in records if isinstance(record, Bar)))
-        self._wait(step, before + dropped)
-        path.unlink(missing_ok=True)
+        self._wait(step, before + dropped, path)
         return sent + dropped
 
-    def _wait(self, step: SessionStep, wanted: int) -> None:
+    def _wait(self, step: SessionStep, wanted: int, path: Path) -> None:
         deadline = time.monotonic() + self._patience_s
         seen = 0
         while True:
             total = self._stored.total(BARS_TOPIC)
-            # NiFi delivers at least once: with a repeat the number alone comes too early
-            if total >= wanted and self._has_settled(step):
+            # NiFi delivers at least once, and may still send what an earlier replay left: then the number alone comes
+            # too early
+            if total >= wanted and not path.exists() and self._has_settled(step):
                 return
             if total > seen:
                 seen, deadline = total, time.monotonic() + self._patience_s

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamlake_assets.commands.nifi_parameters import PARAMETERS, REPLAY, of_flows, records_per_message
+from streamlake_assets.commands.nifi_parameters import PARAMETERS, REPLAY, lasting, of_flows, records_per_message
 from streamlake_assets.errors import ServerError, SettingError, TryLaterError, UsageError
 from streamlake_assets.servers.nifi import NIFI_FOLDER
 from streamlake_assets.servers.nifi_api import Group, NifiApi, changed
@@ -20,6 +20,7 @@ from streamlake_assets.servers.nifi_flow import (
     KAFKA_SERVICE,
     OFFICIAL,
     OURS,
+    contains,
     fitted,
     flow_names,
     normalised,
@@ -78,12 +79,14 @@ def update(complete: bool, failure: str | None = None) -> dict[str, Any]:
 
 
 def test_a_login_takes_a_token_and_shows_it_from_then_on(nifi: FakeNifi) -> None:
-    nifi.answer("POST", "/access/token", httpx.Response(201, text="a.signed.token"))
+    cookie = {"set-cookie": "__Secure-Authorization-Bearer=a.signed.token; Path=/; Secure"}
+    nifi.answer("POST", "/access/token", httpx.Response(201, text="a.signed.token", headers=cookie))
     nifi.answer("GET", "/flow/about", {"about": {"version": "2.6.0"}})
     with nifi.api("https://nifi:8443", user="admin", password="geheim geheim") as api:
         assert api.version() == "2.6.0"
     assert nifi.asked[0][2] == b"username=admin&password=geheim+geheim"
     assert nifi.headers[1]["authorization"] == "Bearer a.signed.token"
+    assert "cookie" not in nifi.headers[1], "with it NiFi would want a request token too"
 
 
 def test_a_refused_login_names_its_settings_and_not_the_password(nifi: FakeNifi) -> None:
@@ -277,10 +280,42 @@ def test_a_wrong_parameter_is_named(given: dict[str, str], problem: str, tmp_pat
 
 def test_a_nifi_elsewhere_needs_its_own_folders(tmp_path: Any) -> None:
     settings: Settings = settings_in(tmp_path, nifi_url="https://nifi:8443")
-    with pytest.raises(UsageError, match=r"--set input.folder=… --set rejects.folder=… --set reference.file=…"):
+    with pytest.raises(UsageError) as failure:
         of_flows(settings, [REPLAY], {}, is_local=False)
+    for name in ("kafka.bootstrap", "input.folder", "rejects.folder", "reference.file"):
+        assert f"--set {name}=…" in str(failure.value)
     folders = {"input.folder": "/in", "rejects.folder": "/bad", "reference.file": "/reference.csv"}
+    folders["kafka.bootstrap"] = "broker:9092"
     assert of_flows(settings, [REPLAY], folders, is_local=False)[REPLAY]["input.folder"] == "/in"
+
+
+@pytest.mark.parametrize("url", ["nifi:8443", "localhost", "https://host:abc", "https://host/nifi"])
+def test_an_address_that_is_none_names_the_setting(url: str) -> None:
+    with pytest.raises(SettingError, match=f"STREAMLAKE_NIFI_URL={url}"):
+        NifiApi(url)
+
+
+def test_a_starting_nifi_is_an_outage_and_a_missing_login_a_setting(nifi: FakeNifi) -> None:
+    nifi.answer("GET", "/flow/about", httpx.Response(503, text="NiFi Web Server is still starting"))
+    with pytest.raises(TryLaterError, match="503"):
+        nifi.api().version()
+    nifi.answer("GET", "/flow/about", httpx.Response(401, text="Unauthorized"))
+    with pytest.raises(SettingError, match="STREAMLAKE_NIFI_USER"):
+        nifi.api().version()
+
+
+def test_a_deployment_leaves_alone_what_neither_a_setting_nor_the_user_says() -> None:
+    keeps = lasting({"poll.period": "1 min"})
+    assert keeps("massive.symbols") and keeps("alpha_vantage.key") and keeps("replay.rate")
+    assert not keeps("poll.period") and not keeps("kafka.bootstrap") and not keeps("input.folder")
+    assert not lasting({"replay.rate": "5"})("records.per.message"), "it follows from the rate"
+
+
+def test_a_flow_that_has_more_contains_the_one_that_says_less() -> None:
+    said = {"processors": [{"name": "a", "properties": {"x": "1"}}]}
+    assert contains({"processors": [{"name": "a", "properties": {"x": "1", "y": "default"}}], "more": 1}, said)
+    assert not contains({"processors": [{"name": "a", "properties": {"x": "2"}}]}, said)
+    assert not contains({"processors": []}, said)
 
 
 def test_many_bars_a_second_travel_together() -> None:
