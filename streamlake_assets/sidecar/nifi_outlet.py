@@ -70,9 +70,10 @@ class NifiOutlet:
             if total > seen:
                 seen, deadline = total, time.monotonic() + self._patience_s
             elif time.monotonic() > deadline:
+                missing = f"{max(0, wanted - total) or 'some'} of its bars"
                 raise TryLaterError(
-                    f"session {step.session}: {wanted - total} of its bars did not arrive within "
-                    f"{self._patience_s:g} s: see `streamlake nifi status` and `streamlake logs consumer`"
+                    f"session {step.session}: {missing} did not arrive within {self._patience_s:g} s: "
+                    "see `streamlake nifi status` and `streamlake logs consumer`"
                 )
             time.sleep(_POLL_S)
 
