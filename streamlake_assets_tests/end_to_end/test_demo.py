@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streamlake_assets.servers.tools import find_nifi_java
 from streamlake_assets_tests.end_to_end.conftest import Place, wait_for
 from streamlake_assets_tests.test_docs import fences
 
@@ -136,10 +137,16 @@ def test_a_second_demo_publishes_again_and_adds_nothing(
 def test_up_runs_everything_and_says_where(place: Place, up: float) -> None:
     status = json.loads(place.run("status", "--json").stdout)
     services = {service["name"]: service for service in status["services"]}
+    has_nifi = find_nifi_java() is not None
     assert set(services) == {
-        *("kafka", "mysql", "documents"),
+        *("kafka", "mysql", "documents", *(("nifi",) if has_nifi else ())),
         *("consumer", "panel", "dagster-webserver", "dagster-daemon"),
     }
+    if has_nifi:
+        flows = {one["flow"]: one for one in json.loads(place.run("nifi", "status", "--json").stdout)["flows"]}
+        assert flows["market_replay"]["running"] > 0 and flows["market_replay"]["invalid"] == 0
+    else:
+        assert "no JDK 21" in place.said()
     assert {service["condition"] for service in services.values()} == {"running"}
     assert {service["answers"] for service in services.values()} <= {True, None}
     urls = json.loads(place.run("urls", "--json").stdout)
