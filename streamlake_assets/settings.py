@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         """Document store URL in force; secret, mask it before showing."""
         return self.mongo_url.get_secret_value() or f"mongodb://{LOOPBACK}:{self.mongo_port}"
 
+    @property
+    def nifi(self) -> str:
+        """Address of the NiFi in force: the configured one, else the local one's."""
+        return self.nifi_url or f"http://{LOOPBACK}:{self.nifi_port}"
+
     def as_environment(self) -> dict[str, str]:
         """Return the variables that give another process exactly these settings; secret values are among them."""
         found = {}

@@ -32,7 +32,7 @@ def run_chain(settings: Settings, wants_nifi: bool | None, say: Say) -> None:
     def ready() -> None:
         if uses_nifi:
             nifi.deploy(settings, [nifi_parameters.REPLAY], {}, say)
-            say(f"nifi: {nifi.address(settings)}/nifi watches {nifi_parameters.inbox(settings)}")
+            say(f"nifi: {settings.nifi}/nifi watches {nifi_parameters.inbox(settings)}")
         for name in ("dagster", "panel"):
             say(f"{name}: {supervise.urls(settings)[name]}")
         say("Ctrl-C stops everything")

@@ -16,6 +16,7 @@ from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.servers.nifi_api import Group, NifiApi, changed
 from streamlake_assets.servers.nifi_flow import (
     OFFICIAL,
+    OURS,
     Flow,
     contains,
     fitted,
@@ -26,21 +27,16 @@ from streamlake_assets.servers.nifi_flow import (
     write_flow,
 )
 from streamlake_assets.servers.waiting import Say, wait_until
-from streamlake_assets.settings import LOOPBACK, Settings
+from streamlake_assets.settings import Settings
 
 TYPES_S = 60.0
 """NiFi finds its Python processors some seconds after it answers."""
 
 
-def address(settings: Settings) -> str:
-    """Return the address of the NiFi in force."""
-    return settings.nifi_url or f"http://{LOOPBACK}:{settings.nifi_port}"
-
-
 def connect(settings: Settings) -> NifiApi:
     """Open a session with the NiFi in force; raises as ``NifiApi``."""
     return NifiApi(
-        address(settings), settings.nifi_user, settings.nifi_password.get_secret_value(), settings.nifi_certificate
+        settings.nifi, settings.nifi_user, settings.nifi_password.get_secret_value(), settings.nifi_certificate
     )
 
 
@@ -80,15 +76,14 @@ def deploy(
     with connect(settings) as api:
         _wait_publisher(api)
         types, services = api.processor_types(), api.service_types()
+        publishes_with = publisher(types).rpartition(".")[2]
         done = []
         for place, name in enumerate(wanted):
             begun = time.monotonic()
             flow = fitted(read_flow(name), types, services)
             group, what = _place(api, name, flow, place)
-            chosen = parameters[name]
-            if what != "imported":
-                chosen = _without_kept(api, group, chosen, lasting)
-            sent = _set(api, group, chosen)
+            # in a flow that was there before, what NiFi has a value for and nobody asked to change stays
+            sent = _set(api, group, parameters[name], (lambda _: False) if what == "imported" else lasting)
             api.enable_services(group)
             api.wait_valid(group)
             if start:
@@ -96,14 +91,14 @@ def deploy(
             else:
                 api.stop(group)
             seconds = round(time.monotonic() - begun, 2)
-            say(f"{name}: {what} in {seconds} s, publishes with {publisher(types).rpartition('.')[2]}")
+            say(f"{name}: {what} in {seconds} s, publishes with {publishes_with}")
             done.append(
                 {
                     "flow": name,
                     "group": group.id,
                     "done": what,
                     "parameters_changed": sorted(sent),
-                    "publisher": publisher(types).rpartition(".")[2],
+                    "publisher": publishes_with,
                     "running": start,
                     "seconds": seconds,
                 }
@@ -136,15 +131,13 @@ def status(settings: Settings) -> dict[str, Any]:
             if group is None:
                 flows.append({"flow": name, "deployed": False})
                 continue
-            hidden = api.sensitive_parameters(group)
+            values, hidden = api.parameters(group)
             flows.append(
                 {
                     "flow": name,
                     "deployed": True,
                     **api.counts(group)._asdict(),
-                    "parameters": {
-                        key: "***" if key in hidden else value for key, value in sorted(api.parameters(group).items())
-                    },
+                    "parameters": {key: "***" if key in hidden else value for key, value in sorted(values.items())},
                     "bulletins": api.bulletins(group),
                 }
             )
@@ -187,8 +180,8 @@ def export(settings: Settings, names: list[str]) -> list[dict[str, Any]]:
         ServerError: the NiFi publishes with PublishKafka: its flow is made of the file, never the other way.
     """
     with connect(settings) as api:
-        if publisher(api.processor_types()) != "PublishBars":
-            raise ServerError("only a flow with PublishBars is exported: this NiFi's was made of it for PublishKafka")
+        if publisher(api.processor_types()) != OURS:
+            raise ServerError(f"only a flow with {OURS} is exported: this NiFi's was made of it for PublishKafka")
         done = []
         for group in _chosen(api, names):
             flow = normalised(api.download(group))
@@ -212,14 +205,6 @@ def require_flows(names: list[str]) -> None:
 
 def _publishes_officially(flow: Flow) -> bool:
     return any(one["type"] == OFFICIAL for one in flow["flowContents"]["processors"])
-
-
-def _without_kept(
-    api: NifiApi, group: Group, wanted: Mapping[str, str], lasting: Callable[[str], bool]
-) -> dict[str, str]:
-    """Leave out what NiFi has a value for and nobody asked to change; a secret one shows as a mask when it has one."""
-    stored = api.parameters(group)
-    return {name: value for name, value in wanted.items() if not lasting(name) or stored.get(name) is None}
 
 
 def _wait_publisher(api: NifiApi) -> None:
@@ -251,11 +236,15 @@ def _place(api: NifiApi, name: str, flow: Flow, place: int) -> tuple[Group, str]
     return found, "replaced"
 
 
-def _set(api: NifiApi, group: Group, wanted: Mapping[str, str]) -> dict[str, str]:
+def _set(
+    api: NifiApi, group: Group, wanted: Mapping[str, str], keeps: Callable[[str], bool] = lambda _: False
+) -> dict[str, str]:
+    stored, secret = api.parameters(group)
+    # a secret value shows as a mask
+    wanted = {name: value for name, value in wanted.items() if not keeps(name) or stored.get(name) is None}
     # NiFi refuses a whole request for one value that a running processor uses and that does not change; whether a
     # secret one changes only NiFi knows, so then nothing may run
-    secret = api.sensitive_parameters(group)
-    send = changed(wanted, api.parameters(group), secret)
+    send = changed(wanted, stored, secret)
     if secret & send.keys():
         api.stop(group)
     if send:

@@ -36,6 +36,13 @@ class Group(NamedTuple):
     context: str
 
 
+class Parameters(NamedTuple):
+    """Of a group: values by name, None where there is none, a mask where it is secret; names of the secret ones."""
+
+    values: dict[str, str | None]
+    sensitive: set[str]
+
+
 class Counts(NamedTuple):
     """Components of a process group and all in it, by state."""
 
@@ -149,15 +156,9 @@ class NifiApi:
         """Return the definition of a group as NiFi exports it."""
         return self.get(f"/process-groups/{group.id}/download?includeReferencedServices=false")
 
-    def parameters(self, group: Group) -> dict[str, str | None]:
-        """Return the values of a group's parameters; None: empty, or sensitive and kept by NiFi."""
-        found = self.get(f"/parameter-contexts/{group.context}")["component"]["parameters"]
-        return {one["parameter"]["name"]: one["parameter"].get("value") for one in found}
-
-    def sensitive_parameters(self, group: Group) -> set[str]:
-        """Return the names of the parameters whose values NiFi keeps to itself."""
-        found = self.get(f"/parameter-contexts/{group.context}")["component"]["parameters"]
-        return {one["parameter"]["name"] for one in found if one["parameter"].get("sensitive")}
+    def parameters(self, group: Group) -> Parameters:
+        """Return a group's parameters."""
+        return _parameters(self.get(f"/parameter-contexts/{group.context}"))
 
     def set_parameters(self, group: Group, values: Mapping[str, str]) -> None:
         """Change parameters of a group; NiFi stops and starts what uses them.
@@ -166,7 +167,7 @@ class NifiApi:
             ServerError: NiFi refuses; the reason is in the message.
         """
         context = self.get(f"/parameter-contexts/{group.context}")
-        sensitive = self.sensitive_parameters(group)
+        sensitive = _parameters(context).sensitive
         changes = [
             {"parameter": {"name": name, "value": value, "sensitive": name in sensitive}}
             for name, value in values.items()
@@ -185,11 +186,24 @@ class NifiApi:
         Raises:
             ServerError: one is invalid or cannot be enabled; all such are named.
         """
-        self._change_services(group, "ENABLED")
+        path = f"/flow/process-groups/{group.id}/controller-services"
 
-    def disable_services(self, group: Group) -> None:
-        """Disable every controller service of a group and wait until all are."""
-        self._change_services(group, "DISABLED")
+        def others() -> list[Answer]:
+            return [one["component"] for one in self._services(group) if one["component"]["state"] != "ENABLED"]
+
+        def reached() -> bool:
+            waiting = others()
+            # one that was still being checked was passed over
+            if any(one["state"] == "DISABLED" for one in waiting):
+                self._send("PUT", path, json={"id": group.id, "state": "ENABLED"})
+            return not waiting
+
+        if not wait_until(reached, BACKGROUND_S / 2):
+            reasons = [
+                f"{one['name']} is {one['state'].lower()}: {'; '.join(one.get('validationErrors') or ['no reason'])}"
+                for one in others()
+            ]
+            raise ServerError(f"{group.name}: controller services are not enabled: {' | '.join(reasons)}")
 
     def problems(self, group: Group) -> list[str]:
         """Return every processor and service of a group that is not valid, with NiFi's reasons."""
@@ -310,26 +324,6 @@ class NifiApi:
         found = self.get(f"{path}?includeAncestorGroups=false&includeDescendantGroups=true")["controllerServices"]
         return list(found)
 
-    def _change_services(self, group: Group, state: str) -> None:
-        path = f"/flow/process-groups/{group.id}/controller-services"
-
-        def others() -> list[Answer]:
-            return [one["component"] for one in self._services(group) if one["component"]["state"] != state]
-
-        def reached() -> bool:
-            waiting = others()
-            # one that was still being checked was passed over
-            if any(one["state"] in ("ENABLED", "DISABLED") for one in waiting):
-                self._send("PUT", path, json={"id": group.id, "state": state})
-            return not waiting
-
-        if not wait_until(reached, BACKGROUND_S / 2):
-            reasons = [
-                f"{one['name']} is {one['state'].lower()}: {'; '.join(one.get('validationErrors') or ['no reason'])}"
-                for one in others()
-            ]
-            raise ServerError(f"{group.name}: controller services are not {state.lower()}: {' | '.join(reasons)}")
-
     def _active(self, group: Group) -> list[str]:
         found = self.get(f"/process-groups/{group.id}/processors?includeDescendantGroups=true")["processors"]
         return [
@@ -341,6 +335,13 @@ class NifiApi:
 
 def _bundles(types: Iterable[Answer]) -> dict[str, Answer]:
     return {one["type"]: one["bundle"] for one in types}
+
+
+def _parameters(context: Answer) -> Parameters:
+    found = [one["parameter"] for one in context["component"]["parameters"]]
+    return Parameters(
+        {one["name"]: one.get("value") for one in found}, {one["name"] for one in found if one.get("sensitive")}
+    )
 
 
 def _trusting(certificate: str) -> Any:

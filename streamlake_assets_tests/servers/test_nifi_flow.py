@@ -19,7 +19,7 @@ from streamlake_assets.commands import nifi as commands
 from streamlake_assets.commands.nifi_parameters import REPLAY, inbox
 from streamlake_assets.errors import TryLaterError, UsageError
 from streamlake_assets.market.contract import encode_bar
-from streamlake_assets.market.types import AssetClass, Bar, Interval, Status
+from streamlake_assets.market.types import Bar, Interval
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.mysql import LocalMysql
 from streamlake_assets.servers.nifi import LocalNifi
@@ -35,6 +35,7 @@ from streamlake_assets.stores import bar_reader, migrate
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.digests import TableDigest, digests
 from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets_tests.bars import bar
 from streamlake_assets_tests.conftest import print_line, recreate_database
 from streamlake_assets_tests.servers.nifi_files import (
     GOOD,
@@ -70,21 +71,16 @@ def made_bars(number: int) -> Iterator[Bar]:
     begin = dt.datetime(2013, 1, 14, 14, 30, tzinfo=dt.UTC)
     for n in range(number):
         moment = begin + dt.timedelta(minutes=n)
-        price = Decimal(1000 + n % 7) / 10
-        yield Bar(
-            symbol=("AAPL", "IBM", "MSFT")[n % 3],
-            exchange=("XNAS", "XNYS", "XNAS")[n % 3],
-            asset_class=AssetClass.STOCK,
+        symbol, exchange = (("AAPL", "XNAS"), ("IBM", "XNYS"), ("MSFT", "XNAS"))[n % 3]
+        yield bar(
+            symbol=symbol,
+            exchange=exchange,
             interval=Interval.M1,
             bar_time=moment,
-            open=price,
-            high=price,
-            low=price,
-            close=price,
+            price=Decimal(1000 + n % 7) / 10,
             volume=Decimal(n),
             source="made.up",
             synthetic=True,
-            status=Status.SETTLED,
             event_time=moment,
             as_of=moment,
         )
@@ -145,8 +141,8 @@ def test_both_ways_give_equal_rows(flow: Settings, topic: str, mysql_server: Loc
     other = f"{topic}-python"
     ensure_topics(flow.kafka, [other])
     with Publisher(flow.kafka) as publisher:
-        for bar in bars:
-            publisher.send(other, bar.symbol, encode_bar(bar, dt.datetime.now(dt.UTC)))
+        for one in bars:
+            publisher.send(other, one.symbol, encode_bar(one, dt.datetime.now(dt.UTC)))
     write_bar_lines(inbox(flow) / f"session-{next(numbers)}.csv", bars)
     assert wait_until(lambda: arrived(flow, topic) == len(bars), 30), arrived(flow, topic)
     rows = stored(flow, topic)
@@ -275,8 +271,11 @@ def test_stop_and_start_leave_what_waits_in_place(flow: Settings, topic: str) ->
 
 
 def test_the_flow_shows_its_reference_data_and_no_path_of_a_machine() -> None:
-    text = (Path(commands.__file__).parents[2] / "nifi" / f"{REPLAY}.json").read_text()
-    assert "/home/" not in text and "/work/" not in text and "127.0.0.1" not in text and '"value"' not in text
+    project = Path(commands.__file__).parents[2]
+    text = (project / "nifi" / f"{REPLAY}.json").read_text()
+    assert (
+        "/home/" not in text and f"{project.parent}/" not in text and "127.0.0.1" not in text and '"value"' not in text
+    )
     assert HEADER in text, "the flow checks for the layout that is written"
 
 
