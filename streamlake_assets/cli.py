@@ -5,8 +5,8 @@ Heavy modules load inside the command that needs them, so that ``streamlake --he
 
 import datetime as dt
 import sys
-import time
 from pathlib import Path
+from time import sleep
 from typing import Annotated, NoReturn
 
 import typer
@@ -288,7 +288,7 @@ def cache(
         if pause_s is None:
             return
         probe = False
-        time.sleep(pause_s)
+        sleep(pause_s)
 
 
 @app.command()

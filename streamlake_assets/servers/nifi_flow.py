@@ -235,6 +235,9 @@ def _cleaned(value: Any, name: str = "") -> Any:
         found = [_cleaned(one) for one in value]
         if name in _SORTED:
             found.sort(key=lambda one: one["name"])
+        elif name == "controllerServiceApis":
+            # a set: each start of a NiFi may give another order
+            found.sort(key=lambda one: one["type"])
         elif all(isinstance(one, str) for one in found) and name != "prioritizers":
             found.sort()
         return found

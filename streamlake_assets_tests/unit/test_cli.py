@@ -318,7 +318,7 @@ def test_a_repeated_refresh_looks_for_the_servers_once(run: Run, monkeypatch: py
         return Refreshed(1, 2, 3, {})
 
     monkeypatch.setattr(data, "refresh_cache", refresh)
-    monkeypatch.setattr("streamlake_assets.cli.time.sleep", lambda _: None)
+    monkeypatch.setattr("streamlake_assets.cli.sleep", lambda _: None)
     assert run("cache", "--every", "1s").code == 130
     assert probes == [True, False, False]
 
@@ -351,7 +351,7 @@ def test_a_repeated_refresh_outlives_an_outage_and_a_single_one_tells_it(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(data, "refresh_cache", refresh)
-    monkeypatch.setattr("streamlake_assets.cli.time.sleep", pause)
+    monkeypatch.setattr("streamlake_assets.cli.sleep", pause)
     done = run("cache", "--every", "2s")
     assert done.code == 130
     assert calls == [2.0, 2.0]

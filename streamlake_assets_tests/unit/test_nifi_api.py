@@ -248,6 +248,10 @@ def test_an_export_with_values_ids_and_another_order_is_the_same_flow() -> None:
     other["flowContents"]["instanceIdentifier"] = "of a running one"
     other["flowContents"]["processors"].reverse()
     other["flowContents"]["controllerServices"][0]["scheduledState"] = "ENABLED"
+    apis = [one["controllerServiceApis"] for one in other["flowContents"]["controllerServices"]]
+    assert max(map(len, apis)) > 1
+    for one in apis:
+        one.reverse()
     other["parameterContexts"][REPLAY]["parameters"][0]["value"] = "/home/somebody"
     assert normalised(other) == flow
 
