@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 
 from streamlake_assets.errors import ModelRefusedError
-from streamlake_assets.learning.engines import require_params
-from streamlake_assets.learning.spec import ModelSpec
+from streamlake_assets.learning.engines import InProcess, require_params
+from streamlake_assets.learning.spec import Algorithm, ModelSpec
 from streamlake_assets.market.series import FloatArray
 
 _FILE = "baseline.json"
@@ -37,16 +37,21 @@ class FittedBaseline:
         (folder / _FILE).write_bytes(msgspec.json.encode(_Stored(self.units)))
 
 
-class BaselineEngine:
+class BaselineEngine(InProcess):
     """Learns nothing from the rows; the interval around it does, in the walk-forward."""
 
     name = "baseline"
+    algorithms = frozenset({Algorithm.BASELINE})
 
     def library_versions(self) -> dict[str, str]:
         """Return the version of the one library involved."""
         return {"numpy": np.__version__}
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> FittedBaseline:
+        """Open, transfer and fit."""
+        return self.fit_rows(spec, (x, y))
+
+    def fit_rows(self, spec: ModelSpec, rows: tuple[FloatArray, FloatArray]) -> FittedBaseline:
         """Take the constant from the spec; the rows are not looked at."""
         require_params(spec, {"units"})
         return FittedBaseline(float(spec.params["units"]))

@@ -17,8 +17,8 @@ from sklearn.linear_model import LinearRegression
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from streamlake_assets.errors import ModelRefusedError, UsageError
-from streamlake_assets.learning.engines import require_params
-from streamlake_assets.learning.spec import ModelSpec
+from streamlake_assets.learning.engines import InProcess, require_params
+from streamlake_assets.learning.spec import Algorithm, ModelSpec
 from streamlake_assets.market.series import FloatArray
 
 _FILE = "model.skops"
@@ -42,22 +42,28 @@ class FittedLinear:
         skops.io.dump(self.estimator, folder / _FILE)
 
 
-class SklearnEngine:
+class SklearnEngine(InProcess):
     """Ordinary least squares by an orthogonal decomposition, on one core; no random number is drawn."""
 
     name = "sklearn"
+    algorithms = frozenset({Algorithm.LINEAR})
 
     def library_versions(self) -> dict[str, str]:
         """Return the versions of scikit-learn, skops and NumPy."""
         return {"scikit-learn": sklearn.__version__, "skops": skops.__version__, "numpy": np.__version__}
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> FittedLinear:
+        """Open, transfer and fit."""
+        return self.fit_rows(spec, (x, y))
+
+    def fit_rows(self, spec: ModelSpec, rows: tuple[FloatArray, FloatArray]) -> FittedLinear:
         """Fit every hyper-parameter as the spec says it.
 
         Raises:
             UsageError: wrong hyper-parameters, or fewer rows than coefficients.
         """
         require_params(spec, {"fit_intercept", "positive", "tol"})
+        x, y = rows
         if len(x) <= x.shape[1] + 1:
             raise UsageError(f"spec {spec.name}: {len(x)} rows cannot fit {x.shape[1] + 1} coefficients")
         estimator = LinearRegression(

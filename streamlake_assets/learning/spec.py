@@ -5,6 +5,7 @@ libraries: a spec is plain data that can be written in a manifest and sent to an
 """
 
 import hashlib
+from enum import StrEnum
 
 import msgspec
 
@@ -13,6 +14,17 @@ from streamlake_assets.market.targets import Target
 
 VERSION_ZERO_PREFIX = "0-"
 """Versions of the baseline start so; those of trained models with ``m-``."""
+
+
+class Algorithm(StrEnum):
+    """What kind of model a spec describes; the same on every engine that has it."""
+
+    BASELINE = "baseline"
+    LINEAR = "linear"
+    FOREST = "forest"
+    BOOSTING = "boosting"
+    """Gradient boosting on binned features: scikit-learn's HistGradientBoosting."""
+    XGBOOST = "xgboost"
 
 
 class WalkForwardPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,10 +36,11 @@ class WalkForwardPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model to train: name, engine, target, features in order, every hyper-parameter, seed, least history."""
+    """One model to train: name, engine, algorithm, target, features, every hyper-parameter, seed, least history."""
 
     name: str
     engine: str
+    algorithm: Algorithm
     target: Target
     features: tuple[str, ...]
     params: dict[str, bool | int | float | str]
@@ -63,6 +76,7 @@ def baseline_spec(target: Target, *, min_history: int = 63, seed: int = 0) -> Mo
     return ModelSpec(
         name=f"{target.value}_baseline",
         engine=BASELINE_ENGINE,
+        algorithm=Algorithm.BASELINE,
         target=target,
         features=(),
         params={"units": target.baseline_units},
@@ -90,6 +104,7 @@ def default_specs(*, min_history: int = 63, seed: int = 0) -> tuple[ModelSpec, .
         ModelSpec(
             name=f"{target.value}_linear",
             engine="sklearn",
+            algorithm=Algorithm.LINEAR,
             target=target,
             features=names,
             params=LINEAR_PARAMS,
