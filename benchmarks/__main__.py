@@ -43,10 +43,12 @@ def run(
         raise typer.BadParameter(f"profiles: {', '.join(profiles.PROFILES)}")
     chosen = profiles.PROFILES[profile]
     chosen = chosen._replace(rounds=rounds or chosen.rounds, rows=rows or chosen.rows)
-    known = profiles.names(chosen)
+    known = [*profiles.names(chosen), *profiles.ASKED_FOR]
     if unknown := set(case or ()) - set(known):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: profile {profile} has {', '.join(known)}")
-    wanted = {*case, figures.REFERENCE} if case else set(known)
+    wanted = set(case) if case else set(profiles.names(chosen))
+    if wanted - set(profiles.ASKED_FOR):
+        wanted.add(figures.REFERENCE)
     for number in (signal.SIGTERM, signal.SIGINT):
         # also when started in the background, where SIGINT is ignored: servers must not outlive the run
         signal.signal(number, _end)
@@ -60,7 +62,8 @@ def run(
     path = RESULTS / f"{stamp:%Y%m%dT%H%M%S}-{profile}-{result['commit']}.json"
     path.write_text(json.dumps(result, indent=1, default=str) + "\n")
     _write_report(result, path.with_suffix(""))
-    _print_verdicts(result)
+    if "servers" in result:
+        _print_verdicts(result)
     typer.echo(f"{path}\n{path.with_suffix('')}/report.md")
 
 

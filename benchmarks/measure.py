@@ -15,20 +15,9 @@ from typing import Self
 
 import psutil
 
-IDLE_PERCENT = 5.0
-IDLE_OVER_S = 0.4
 SAMPLE_S = 0.1
 FAMILY_EVERY = 20
 """Samples between two looks for new children: to look through all processes costs milliseconds."""
-
-
-def wait_idle(most_s: float) -> float:
-    """Wait until the processors are idle, ``most_s`` at most; return their last use in percent."""
-    deadline = time.monotonic() + most_s
-    while True:
-        busy = psutil.cpu_percent(IDLE_OVER_S)
-        if busy < IDLE_PERCENT or time.monotonic() > deadline:
-            return round(float(busy), 1)
 
 
 def family(pid: int) -> list[psutil.Process]:

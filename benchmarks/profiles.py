@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from benchmarks import machine
-from benchmarks.cases import group, ingest, latency, memory, refresh, server_share
+from benchmarks.cases import group, ingest, latency, load, memory, refresh, server_share, train
 from benchmarks.cases.again import Replay
 from benchmarks.cases.base import Case
 from benchmarks.cases.debezium import Debezium
@@ -42,16 +42,19 @@ class Profile(NamedTuple):
 
 PROFILES = {
     "quick": Profile(100_000, 3, 1_000, 5.0, 5.0, 3.0, (), (), False),
-    "full": Profile(1_000_000, 5, 5_000, 20.0, 60.0, 20.0, (1, 2, 8), ("ingest", "refresh", "group"), True),
+    "full": Profile(1_000_000, 5, 5_000, 20.0, 60.0, 20.0, (1, 2, 8), ("ingest", "refresh", "load", "group"), True),
 }
 CHAIN: dict[str, Callable[[int, Say], dict[str, Any]]] = {
     "ingest": ingest.run,
     "refresh": refresh.run,
+    "load": load.run,
     "group": group.run,
 }
 ROWS_BY_PARTITIONS = 300_000
 ALONE = ("memory", "latency", "server-share")
 """Cases that run once, after the rounds."""
+ASKED_FOR = (train.NAME,)
+"""Cases that run only when they are named: they have a report of their own and need no server."""
 
 
 def round_cases(profile: Profile) -> list[Case]:
@@ -93,6 +96,10 @@ def run(name: str, profile: Profile, only: Collection[str], commit: str, say: Sa
         "not_run": {},
         "runs": [],
     }
+    if train.NAME in only:
+        result["train"] = train.run(name, say)
+    if set(only) <= set(ASKED_FOR):
+        return result
     chosen = [case for case in round_cases(profile) if case.name in only]
     with open_rig(say, profile.rows, PARTITIONS, profile.idle_s) as rig:
         result["servers"] = rig.facts

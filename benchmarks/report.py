@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import charts, figures, gates
+from benchmarks.cases import train
 from benchmarks.figures import Figure, Histogram
 
 _WORDS = {
@@ -27,7 +28,10 @@ _SIDES = ("client", "client-1", "mysql", "broker")
 
 
 def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """Return the report's text, and its charts by file name."""
+    """Return the report's text, and its charts by file name; training has a page of its own, here or at the end."""
+    page, charts_of_training = train.report(result["train"]) if "train" in result else ("", {})
+    if "servers" not in result:
+        return page, charts_of_training
     found = figures.summary(result)
     pictures = _pictures(result)
     blocks = [
@@ -45,8 +49,9 @@ def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         _not_run(result),
         _method(result),
         _raw(result),
+        page,
     ]
-    return "\n\n".join(block for block in blocks if block) + "\n", pictures
+    return "\n\n".join(block for block in blocks if block) + "\n", pictures | charts_of_training
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -22,11 +22,11 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from benchmarks import checks
 from benchmarks.made_bars import EXCHANGE, SOURCE, SOURCE_RANK, SYMBOLS, Expected, bars, ready_line
-from benchmarks.measure import wait_idle
 from benchmarks.ports import free_ports
 from streamlake_assets.broker.publisher import PRODUCER_CONFIG
 from streamlake_assets.broker.topics import client_config, describe_streams, ensure_topics
 from streamlake_assets.errors import TryLaterError
+from streamlake_assets.flows.machine import wait_idle
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_bar
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka

@@ -12,7 +12,7 @@ stores         MySQL, document store, model folders: one outside system per modu
 learning       model specs, engines, baselines, walk-forward
 servers        real servers as child processes of this machine, used when no URL is configured
 flows          joins of these rooms that Dagster, the replay and the commands share: documents, training, forecasting
-sidecar        processes that run beside Dagster: consumer, replay
+sidecar        processes that run beside Dagster: consumer, replay, scorer
 resources      thin Dagster resources over stores
 defs           Dagster only: assets, checks, sensors, schedules
 definitions    assembly of the Dagster code location

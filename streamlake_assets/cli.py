@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streamlake_assets.commands import fetch_app, ingest_app, nifi_app, simulate_app
+from streamlake_assets.commands import fetch_app, ingest_app, models_app, nifi_app, score_app, simulate_app
 from streamlake_assets.commands.terminal import (
     EXIT_CODES,
     AssetClassOption,
@@ -261,6 +261,8 @@ ingest_app.register(app)
 simulate_app.register(app)
 fetch_app.register(app)
 nifi_app.register(app)
+score_app.register(app)
+models_app.register(app)
 
 
 @app.command()

@@ -21,6 +21,10 @@ DATABASE = "streamlake"
 """Name of the MySQL schema and of the document database."""
 
 
+ENGINES = ("sklearn", "dask", "spark")
+"""Engines that fit the same models; see ``learning.engines``."""
+
+
 class DatabaseRole(StrEnum):
     """The MySQL users: each process connects with the least that serves it."""
 
@@ -57,6 +61,7 @@ class Settings(BaseSettings):
     dagster_port: int = Field(13000, ge=1024, le=65535, description="Port of the Dagster web server")
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
+    scorer_port: int = Field(19109, ge=1024, le=65535, description="Port of the scorer's /metrics and /healthz")
     nifi_url: str = Field("", description="Address of a NiFi, such as https://host:8443; empty: a local one")
     nifi_user: str = Field("", description="User of that NiFi's single-user login")
     nifi_password: SecretStr = Field(SecretStr(""), description="Password of that user")
@@ -72,7 +77,13 @@ class Settings(BaseSettings):
         ge=0,
         description="Bad messages in a row that a partition may have; 0: no limit. Past it the partition stops",
     )
-    min_history: int = Field(63, ge=30, description="Sessions an instrument needs before it is trained on or forecast")
+    min_history: int = Field(63, ge=60, description="Sessions an instrument needs before it is trained on or forecast")
+    engines: str = Field("sklearn,dask,spark", description="Engines that train, separated by commas")
+    training_cores: int = Field(2, ge=1, description="Cores that an engine trains on")
+    training_timeout_s: int = Field(900, ge=30, description="Seconds after which the training of one engine is ended")
+    spark_memory_mb: int = Field(1024, ge=512, description="Heap of the Spark driver that trains, in MiB")
+    spark_master: str = Field("", description="Spark cluster that trains, such as spark://host:7077; empty: local")
+    dask_scheduler: str = Field("", description="Dask cluster that trains, such as tcp://host:8786; empty: local")
     massive_key: SecretStr = Field(SecretStr(""), description="Key of the Massive (Polygon) API; empty: not used")
     massive_url: str = Field("https://api.massive.com", description="Address of the Massive API")
     massive_calls_per_minute: int = Field(5, ge=1, description="Calls a minute that the Massive plan allows")
@@ -91,6 +102,15 @@ class Settings(BaseSettings):
             raise ValueError("it must name a folder")
         return value
 
+    @field_validator("engines")
+    @classmethod
+    def _known_engines(cls, value: str) -> str:
+        """Refuse an engine that there is not."""
+        unknown = {name.strip() for name in value.split(",")} - set(ENGINES)
+        if unknown:
+            raise ValueError(f"unknown engines {sorted(unknown)}; there are {', '.join(ENGINES)}")
+        return value
+
     @model_validator(mode="after")
     def _users_of_a_named_mysql(self) -> Self:
         """Refuse a URL of one user without MYSQL_URL: its process would use another server than all others."""
@@ -104,6 +124,12 @@ class Settings(BaseSettings):
     def data_dir(self) -> Path:
         """Absolute data folder."""
         return self.home.expanduser().resolve()
+
+    @property
+    def training_engines(self) -> tuple[str, ...]:
+        """Engines that train, in the order of ``ENGINES``."""
+        wanted = {name.strip() for name in self.engines.split(",")}
+        return tuple(name for name in ENGINES if name in wanted)
 
     @property
     def kafka(self) -> str:

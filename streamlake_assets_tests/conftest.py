@@ -56,6 +56,7 @@ def settings_in(home: Path, **changes: object) -> Settings:
         "dagster_port",
         "panel_port",
         "consumer_port",
+        "scorer_port",
         "nifi_port",
         "nifi_management_port",
     )

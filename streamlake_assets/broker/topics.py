@@ -18,6 +18,9 @@ PARTITIONS = 4
 REJECTS_TOPIC: Final = "finance-data-rejects"
 """What a source could not make a message of: JSON objects with ``file`` and ``reason``, no keys, kept for 90 days."""
 REJECTS_KEPT: Final = dt.timedelta(days=90)
+FORECASTS_TOPIC: Final = "forecasts"
+"""What was said of each session and what came of it, keyed by symbol: a copy of the ledger, which keeps everything."""
+FORECASTS_KEPT: Final = dt.timedelta(days=365)
 TOPIC_CONFIG = {
     # the topic keeps everything: all tables can be rebuilt from offset 0
     "retention.ms": "-1",

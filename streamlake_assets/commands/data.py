@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
-from streamlake_assets.errors import TryLaterError, UsageError
-from streamlake_assets.flows import forecasting, training
+from streamlake_assets.errors import ServerError, TryLaterError, UsageError
+from streamlake_assets.flows import champions, forecasting, training
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.targets import Target
@@ -199,8 +199,19 @@ def train(settings: Settings, until: dt.date | None = None, say: Say = _silent) 
     try:
         say("making the training set")
         snapshot = training.make_snapshot(documents, settings.data_dir / "training", until, settings.min_history)
-        say("training and judging the models")
-        training.train_models(engine, models, snapshot.path, snapshot.offsets, now(), settings.min_history)
+        failed = []
+        for name in settings.training_engines:
+            say(f"training and judging the models of {name}")
+            try:
+                training.train_engine(engine, models, settings, name, training.run_child, now())
+            except (UsageError, ServerError) as error:
+                # the other engines are worth having
+                failed.append(str(error))
+                say(str(error))
+        training.train_version_zero(engine, models, settings, now())
+        champions.name_champions(engine, models)
+        if failed:
+            raise ServerError("; ".join(failed))
         return training.skill_report(models, snapshot.data_hash)
     finally:
         documents.close()

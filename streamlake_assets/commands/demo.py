@@ -34,6 +34,7 @@ from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.nifi_outlet import NifiOutlet
 from streamlake_assets.sidecar.replay import Outlet, PublisherOutlet, Revealed, SessionReplay, StoredPlaces, publish
+from streamlake_assets.sidecar.replay_forecasts import ScorerForecasts
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
 from streamlake_assets.stores import bar_reader
@@ -99,7 +100,7 @@ class Demo:
         Raises:
             StreamlakeError: a stage did not hold.
         """
-        specs = services.service_specs(self._settings)[: 1 if once else None]
+        specs = services.stream_specs(self._settings) if once else services.service_specs(self._settings)
         for spec in specs:
             spec.require_port()
         with self._stage("servers", "Starting servers"):
@@ -110,7 +111,9 @@ class Demo:
         with self._stage("schema", "Schema, users' rights and topics"):
             prepare(self._settings)
             fail_abandoned_runs(services.dagster_home(self._settings))
-        with self._stage("services", "Starting the consumer" if once else "Starting consumer, Panel and Dagster"):
+        with self._stage(
+            "services", "Starting consumer and scorer" if once else "Starting consumer, scorer, Panel, Dagster"
+        ):
             self._supervisor.start_all(specs)
         if self._nifi:
             with self._stage("nifi", "Deploying the NiFi flow"):
@@ -167,8 +170,7 @@ class Demo:
         pace = "without pauses" if self._speed is None else f"at {self._speed:g} sessions/s"
         way = "through NiFi" if self._nifi else "by the Python replay"
         with self._stage("live", f"Live: {len(plan.live)} sessions {way} {pace}, forecasts first") as label:
-            models = ModelFolder(self._settings.data_dir / "models")
-            champions = [training.champion_of(reader, models, target).model for target in Target]
+            forecasts = ScorerForecasts(reader, self._settings.min_history)
             stored = StoredPlaces(reader, self._settings.kafka)
             totals = {"issued": 0, "scored": 0, "beat_at": 0.0}
 
@@ -184,8 +186,9 @@ class Demo:
             outlet: Outlet = PublisherOutlet(publisher, stored)
             if self._nifi:
                 outlet = NifiOutlet(reader, publisher, stored, nifi_parameters.inbox(self._settings))
-            replay = SessionReplay(writer, outlet, champions, documents.series())
+            replay = SessionReplay(reader, outlet, forecasts, documents.series())
             replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
+            forecasts.finish()
             self._beat(writer, "finished")
 
     def _rate(self) -> int:
@@ -265,8 +268,8 @@ def read_summary(
     verdict = quality.documents_equal_daily(documents.sessions(), observations.daily_bars_by_key(reader))
     checks = driver.checks()
     failed = [f"{check.asset}: {check.name}: {check.text}" for check in checks if not check.passed]
-    rows, champions = ledger.rows(reader), ledger.champions(reader)
-    spoken = {t: [row for row in rows if row.forecast.model_version == champions.get(t)] for t in Target}
+    rows, speaking = ledger.rows(reader), ledger.champions(reader)
+    spoken = {t: [row for row in rows if row.forecast.model_version == speaking.get(t)] for t in Target}
     # of the training set this demo made: the schedule may have trained on newer data since
     _, data_hash = read_snapshot(training.snapshot_path(settings.data_dir / "training"))
     report = training.skill_report(ModelFolder(settings.data_dir / "models"), data_hash)
@@ -284,7 +287,7 @@ def read_summary(
         documents=documents.count(SESSIONS),
         documents_equal_daily={"compared": verdict.facts["compared"], "different": verdict.facts["different"]},
         models=[{name: record[name] for name in named} for record in report],
-        champions={target.value: version for target, version in champions.items()},
+        champions={target.value: version for target, version in speaking.items()},
         forecasts=counts["forecasts"],
         scored=counts["scored"],
         signals=counts["signals"],

@@ -1,7 +1,7 @@
 """The processes that run beside the servers: their command lines and how to tell that they are ready.
 
-Belongs here: argv, environment and addresses of consumer, Dagster and Panel. Stays out: starting and watching them
-(``servers.supervisor``).
+Belongs here: argv, environment and addresses of consumer, scorer, Dagster and Panel. Stays out: starting and watching
+them (``servers.supervisor``).
 """
 
 import sys
@@ -27,6 +27,20 @@ def consumer(settings: Settings) -> ServiceSpec:
         url=f"{health}/metrics",
         port=settings.consumer_port,
         setting="STREAMLAKE_CONSUMER_PORT",
+    )
+
+
+def scorer(settings: Settings) -> ServiceSpec:
+    """Return the scorer, ready when it is in its group and has read where the tables stand."""
+    health = f"http://{LOOPBACK}:{settings.scorer_port}"
+    return ServiceSpec(
+        name="scorer",
+        argv=[sys.executable, "-m", "streamlake_assets.sidecar.scorer"],
+        env=environment(settings),
+        ready_url=f"{health}/readyz",
+        url=f"{health}/metrics",
+        port=settings.scorer_port,
+        setting="STREAMLAKE_SCORER_PORT",
     )
 
 
@@ -88,7 +102,12 @@ def panel_page(settings: Settings) -> ServiceSpec:
 
 def service_specs(settings: Settings) -> list[ServiceSpec]:
     """Return everything that ``up`` runs beside the servers."""
-    return [consumer(settings), panel_page(settings), dagster_webserver(settings), dagster_daemon(settings)]
+    return [*stream_specs(settings), panel_page(settings), dagster_webserver(settings), dagster_daemon(settings)]
+
+
+def stream_specs(settings: Settings) -> list[ServiceSpec]:
+    """Return what follows the stream: bars into the tables, forecasts into the ledger."""
+    return [consumer(settings), scorer(settings)]
 
 
 def dagster_home(settings: Settings) -> Path:

@@ -160,6 +160,7 @@ def urls(settings: Settings, show_secrets: bool = False) -> dict[str, str]:
         "panel": f"http://{LOOPBACK}:{settings.panel_port}/app",
         "consumer_metrics": f"http://{LOOPBACK}:{settings.consumer_port}/metrics",
         "consumer_health": f"http://{LOOPBACK}:{settings.consumer_port}/healthz",
+        "scorer_metrics": f"http://{LOOPBACK}:{settings.scorer_port}/metrics",
         "nifi": f"{settings.nifi}/nifi",
         "kafka": settings.kafka,
         "documents": settings.mongo,

@@ -6,7 +6,7 @@ import dagster as dg
 
 from streamlake_assets.defs import documents, models, raw
 from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
-from streamlake_assets.flows import forecasting, training
+from streamlake_assets.flows import champions, forecasting
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.targets import Target
@@ -18,7 +18,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
 
 @dg.asset(
     key=["forecasts", "next_session"],
-    deps=[models.sklearn, *documents.CHECKED],
+    deps=[models.champion, *documents.CHECKED],
     group_name="forecasts",
     kinds={"mysql"},
     owners=OWNERS,
@@ -29,8 +29,8 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
 )
 def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Issue what is not in the ledger yet."""
-    champions = [training.champion_of(stores.reader, stores.models, target).model for target in Target]
-    made, issued, passed_over = forecasting.issue_forecasts(stores.writer, champions, stores.documents.series())
+    speaking = [champions.champion_of(stores.reader, stores.models, target).model for target in Target]
+    made, issued, passed_over = forecasting.issue_forecasts(stores.writer, speaking, stores.documents.series())
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(made),
@@ -39,7 +39,7 @@ def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[
             "existing": issued.existing,
             "passed_over": list(passed_over),
             "sessions": sorted({forecast.session.isoformat() for forecast in made}),
-            "champions": {model.target.value: model.version for model in champions},
+            "champions": {model.target.value: model.version for model in speaking},
         }
     )
 

@@ -17,15 +17,15 @@ from streamlake_assets.resources import StoreAccess
 from streamlake_assets.stores import ledger
 
 DOCUMENTS = dg.AssetSelection.assets(documents.documents)
-SERVING = dg.AssetSelection.assets(forecasts.next_session, forecasts.scores, forecasts.daily)
-LEARNING = dg.AssetSelection.assets(features.training_set, models.sklearn, models.skill)
+SERVING = dg.AssetSelection.assets(models.champion, forecasts.next_session, forecasts.scores, forecasts.daily)
+LEARNING = dg.AssetSelection.assets(features.training_set, *models.ENGINES, models.skill)
 WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/corporate_actions", "stream/consumer")
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
 REFRESH_INTERVAL_S = 60
+"""Least seconds between two refreshes. No setting: it is read at import, where the environment is not."""
 RETRY_AFTER_S = 600
 """Seconds until a failed refresh is asked for again when no message has come since."""
-"""Least seconds between two refreshes. No setting: it is read at import, where the environment is not."""
 MAX_RUNTIME = {"dagster/max_runtime": "1800"}
 """Seconds; run monitoring does not see a killed run under the default launcher."""
 
@@ -95,7 +95,8 @@ def refresh_needed(
     offsets = observations.read_offsets(stores.reader)
     if not offsets:
         return dg.SkipReason("no message is stored yet")
-    key = json.dumps(offsets, sort_keys=True)
+    # a daily run of which an engine failed stops before its forecasts: they are made here, by the models there are
+    key = json.dumps({**offsets, **_failed_training(context.instance)}, sort_keys=True)
     if key == context.cursor:
         last = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=refresh.name), limit=1)), None)
         if last is None or last.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
@@ -108,6 +109,12 @@ def refresh_needed(
     # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule
     request = dg.RunRequest(asset_selection=[documents.SESSION_BARS, documents.FEATURE_BUCKETS])
     return dg.SensorResult(run_requests=[request], cursor=key)
+
+
+def _failed_training(instance: dg.DagsterInstance) -> dict[str, str]:
+    record = next(iter(instance.get_run_records(dg.RunsFilter(job_name=daily.name), limit=1)), None)
+    failed = record is not None and record.dagster_run.status is dg.DagsterRunStatus.FAILURE
+    return {"failed_daily_run": record.dagster_run.run_id} if record is not None and failed else {}
 
 
 def raw_materializations(before: dict[str, int], mark: Watermark) -> Iterator[dg.AssetMaterialization]:

@@ -1,52 +1,117 @@
 """Models: the specs of each engine, trained from the snapshot, saved, judged against their baselines."""
 
 import json
+from functools import partial
 
 import dagster as dg
 
 from streamlake_assets.defs import features
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
 from streamlake_assets.errors import ModelRefusedError
-from streamlake_assets.flows import training
+from streamlake_assets.flows import champions, training
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import schema
 
 GROUP = "models"
 
 
+def _engine_asset(name: str, kind: str, description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["models", name],
+        deps=[features.training_set],
+        group_name=GROUP,
+        kinds={kind},
+        owners=OWNERS,
+        code_version="2",
+        freshness_policy=features.DAILY,
+        # one engine at a time: its time and memory are its own
+        pool="training",
+        description=description,
+    )
+    def trained(context: dg.AssetExecutionContext, stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
+        """Train in a process of its own, publish, register."""
+        with dg.open_pipes_session(
+            context=context,
+            context_injector=dg.PipesTempFileContextInjector(),
+            message_reader=dg.PipesTempFileMessageReader(),
+        ) as session:
+            launch = partial(training.run_child, variables=session.get_bootstrap_env_vars())
+            done = training.train_engine(stores.writer, stores.models, stores.settings, name, launch, stores.now())
+        versions = {manifest.name: manifest.version for manifest in done.manifests}
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": len(versions),
+                "versions": versions,
+                "new_versions": list(done.new_versions),
+                "left_out": list(done.reasons),
+                "seconds": dict(done.seconds),
+                "peak_memory_mb": done.peak_memory_mb,
+            },
+            data_version=dg.DataVersion(",".join(sorted(versions.values())) or "none"),
+        )
+
+    return trained
+
+
+sklearn = _engine_asset(
+    "sklearn", "scikitlearn", "Linear regression and random forest on both targets by scikit-learn, in one process."
+)
+dask = _engine_asset(
+    "dask",
+    "dask",
+    "The same models by Dask-ML: its linear regression, and blockwise forests whose trees each saw a part of the rows.",
+)
+spark = _engine_asset("spark", "spark", "The same models by Spark MLlib.")
+ENGINES = (sklearn, dask, spark)
+
+
+@dg.asset_check(asset=sklearn, description="Every spec was trained, or has a reason why not")
+def sklearn_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Look for the newest training set's models of scikit-learn."""
+    return check_result(training.engine_is_trained(stores.settings, stores.models, "sklearn"))
+
+
+@dg.asset_check(asset=dask, description="Every spec was trained, or has a reason why not")
+def dask_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Look for the newest training set's models of Dask-ML."""
+    return check_result(training.engine_is_trained(stores.settings, stores.models, "dask"))
+
+
+@dg.asset_check(asset=spark, description="Every spec was trained, or has a reason why not")
+def spark_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+    """Look for the newest training set's models of Spark MLlib."""
+    return check_result(training.engine_is_trained(stores.settings, stores.models, "spark"))
+
+
 @dg.asset(
-    key=["models", "sklearn"],
-    deps=[features.training_set],
+    key=["models", "champion"],
+    deps=ENGINES,
     group_name=GROUP,
-    kinds={"scikitlearn"},
+    kinds={"mysql"},
     owners=OWNERS,
     code_version="1",
     freshness_policy=features.DAILY,
-    description="Linear regression on both targets by scikit-learn, and version 0 of each: its baseline.",
+    metadata=table_metadata(schema.champions),
+    description="Which model speaks for each target: the best that passed the gate, else version 0, the baseline.",
 )
-def sklearn(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
-    """Train, judge by walk-forward, publish, register, name the champions."""
-    path = training.snapshot_path(stores.training_sets)
-    offsets = training.snapshot_offsets(stores.training_sets)
-    done = training.train_models(stores.writer, stores.models, path, offsets, stores.now(), stores.settings.min_history)
-    versions = {manifest.name: manifest.version for manifest in done.manifests}
+def champion(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
+    """Judge the challengers and record the champions."""
+    training.train_version_zero(stores.writer, stores.models, stores.settings, stores.now())
+    named = champions.name_champions(stores.writer, stores.models)
     return dg.MaterializeResult(
         metadata={
-            "versions": versions,
-            "new_versions": list(done.new_versions),
-            "left_out": list(done.reasons),
-            "learned_from": offsets,
-            "champions": {target.value: version for target, version in ledger.champions(stores.writer).items()},
+            "champions": {one.target.value: one.version for one in named},
+            "reasons": {one.target.value: one.reason for one in named},
         },
-        data_version=dg.DataVersion(",".join(sorted(versions.values()))),
+        data_version=dg.DataVersion(",".join(sorted(one.version for one in named))),
     )
 
 
 @dg.asset_check(
-    asset=sklearn, description="The champion of each target opens: its files are the ones that were published"
+    asset=champion, description="The champion of each target opens: its files are the ones that were published"
 )
 def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Load the champions as serving would."""
@@ -54,19 +119,19 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
     refused: list[str] = []
     for target in Target:
         try:
-            champion = training.champion_of(stores.reader, stores.models, target)
+            found = champions.champion_of(stores.reader, stores.models, target)
         except ModelRefusedError as error:
             refused.append(str(error))
         else:
-            opened[target.value] = champion.model.version
-            refused += champion.refused
+            opened[target.value] = found.model.version
+            refused += found.refused
     text = f"{len(opened)} of {len(Target)} champions open; refused: {'; '.join(refused) or 'none'}"
     return check_result(Verdict(not refused, text, {**opened, "refused": refused, "limit": 0}))
 
 
 @dg.asset(
     key=["reports", "skill"],
-    deps=[sklearn],
+    deps=[champion],
     group_name="reports",
     kinds={"mongodb"},
     owners=OWNERS,

@@ -28,6 +28,7 @@ _PORTS = (
     "dagster_port",
     "panel_port",
     "consumer_port",
+    "scorer_port",
 )
 _URLS = ("kafka_bootstrap", "mysql_url", "mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mongo_url")
 

@@ -6,12 +6,13 @@ range for a range). Stays out: what the baseline is (``market.targets``).
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from streamlake_assets.errors import ModelRefusedError
-from streamlake_assets.learning.engines import InProcess, require_params
+from streamlake_assets.learning.engines import EngineBase
 from streamlake_assets.learning.spec import Algorithm, ModelSpec
 from streamlake_assets.market.series import FloatArray
 
@@ -37,23 +38,23 @@ class FittedBaseline:
         (folder / _FILE).write_bytes(msgspec.json.encode(_Stored(self.units)))
 
 
-class BaselineEngine(InProcess):
+class BaselineEngine(EngineBase):
     """Learns nothing from the rows; the interval around it does, in the walk-forward."""
 
     name = "baseline"
-    algorithms = frozenset({Algorithm.BASELINE})
+    params: ClassVar = {Algorithm.BASELINE: frozenset({"units"})}
 
     def library_versions(self) -> dict[str, str]:
         """Return the version of the one library involved."""
         return {"numpy": np.__version__}
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> FittedBaseline:
-        """Open, transfer and fit."""
+        """Take the constant from the spec; the rows are not looked at, there need not be any."""
         return self.fit_rows(spec, (x, y))
 
     def fit_rows(self, spec: ModelSpec, rows: tuple[FloatArray, FloatArray]) -> FittedBaseline:
         """Take the constant from the spec; the rows are not looked at."""
-        require_params(spec, {"units"})
+        self.check(spec)
         return FittedBaseline(float(spec.params["units"]))
 
     def load(self, spec: ModelSpec, folder: Path) -> FittedBaseline:

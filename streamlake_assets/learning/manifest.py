@@ -19,9 +19,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything said about one model.
 
     ``first_session`` and ``last_session`` bound what it learned from (the newest is a target's session); ``offsets``
-    is the caller's vector (topic partition to offset). ``skill``, ``skill_low`` and ``skill_high`` are out of fold
-    over ``test_rows`` rows in ``folds`` folds, errors in the target's own unit; of version 0 skill is 0 by definition.
-    ``quantile`` is the half width of the 90 % interval in units of the scale.
+    is the caller's vector (topic partition to offset). ``features`` are those it takes, in order. ``skill``,
+    ``skill_low`` and ``skill_high`` are out of fold over ``test_rows`` rows in ``folds`` folds, errors in the target's
+    own unit; of version 0 skill is 0 by definition.
+    ``log_e`` is the natural logarithm of the evidence for skill (``market.gate``), ``has_skill`` whether it has ever
+    reached what one spec alone would need; who speaks is decided over all specs together. ``quantile`` is the half
+    width of the 90 % interval in units of the scale.
     """
 
     version: str
@@ -31,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     spec: ModelSpec
     spec_hash: str
     data_hash: str
+    features: tuple[str, ...]
     seed: int
     rows: int
     instruments: tuple[str, ...]
@@ -41,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     skill_low: float
     skill_high: float
     has_skill: bool
+    log_e: float
     rmse: float
     baseline_rmse: float
     direction_accuracy: float | None
@@ -58,6 +63,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def is_version_zero(self) -> bool:
         """Whether this is the baseline."""
         return self.spec.is_version_zero
+
+    @property
+    def fitted_spec(self) -> ModelSpec:
+        """The spec as it was fitted: with the features it takes."""
+        return msgspec.structs.replace(self.spec, features=self.features)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready plain values."""
@@ -79,4 +89,8 @@ def read_manifest(plain: Mapping[str, Any]) -> Manifest:
     said = (manifest.spec_hash, manifest.engine, manifest.target, manifest.seed, manifest.name)
     if said != (spec.digest(), spec.engine, spec.target, spec.seed, spec.name):
         raise ModelRefusedError(f"manifest of {manifest.version}: contradicts its own spec")
+    if not set(manifest.features) <= set(spec.features) or (
+        spec.selection is None and manifest.features != spec.features
+    ):
+        raise ModelRefusedError(f"manifest of {manifest.version}: takes features that its spec does not have")
     return manifest

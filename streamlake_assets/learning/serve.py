@@ -44,7 +44,7 @@ class ServingModel:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of its features, in order."""
-        return self.manifest.spec.features
+        return self.manifest.features
 
     @property
     def quantile(self) -> float:
@@ -81,7 +81,7 @@ def load_model(manifest: Mapping[str, Any], folder: Path) -> ServingModel:
         ModelRefusedError: manifest or files are not those of a model of this project.
     """
     read = read_manifest(manifest)
-    return ServingModel(read, engine(read.engine).load(read.spec, folder))
+    return ServingModel(read, engine(read.engine).load(read.fitted_spec, folder))
 
 
 def champion_order(target: Target, manifests: Iterable[Manifest]) -> list[Manifest]:
@@ -129,7 +129,7 @@ def load_champion(
     order = champion_order(target, readable)
     for manifest in order:
         try:
-            fitted = engine(manifest.engine).load(manifest.spec, open_folder(manifest.version))
+            fitted = engine(manifest.engine).load(manifest.fitted_spec, open_folder(manifest.version))
         except ModelRefusedError as error:
             refused.append(str(error))
         else:

@@ -5,27 +5,35 @@ every engine shares.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.learning.engines import Engine
+from streamlake_assets.learning.engines import Engine, FittedModel
 from streamlake_assets.learning.spec import ModelSpec
 from streamlake_assets.market.forecasts import COVERAGE
 from streamlake_assets.market.frames import TrainingFrame
+from streamlake_assets.market.gate import DateLosses, date_losses
+from streamlake_assets.market.selection import select_features
 from streamlake_assets.market.series import FloatArray, IntArray
 from streamlake_assets.market.skill import Fold, Skill, conformal_quantile, measure_skill, walk_forward_folds
 
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """Forecasts that no row took part in: ``rows`` index the frame, ``forecast`` is in the target's own unit."""
+    """Forecasts that no row took part in: ``rows`` index the frame, ``forecast`` is in the target's own unit.
+
+    ``losses`` are the same forecasts' errors by date, in model units.
+    """
 
     rows: IntArray
     forecast: FloatArray
     folds: int
     skill: Skill
     quantile: float
+    losses: DateLosses
 
 
 def folds_of(spec: ModelSpec, frame: TrainingFrame) -> list[Fold]:
@@ -56,6 +64,29 @@ def too_few_dates(spec: ModelSpec, frame: TrainingFrame) -> str:
     return f"spec {spec.name}: {dates} dates with complete rows; judging it needs more than {spec.plan.first_train}"
 
 
+class FittedOn(NamedTuple):
+    """A model, and the features it takes, in order: all of its spec, or those that the spec's rule chose."""
+
+    model: FittedModel
+    features: tuple[str, ...]
+
+
+def fit_on(spec: ModelSpec, engine: Engine, frame: TrainingFrame, rows: IntArray) -> FittedOn:
+    """Choose features, if the spec says so, and fit, both on some rows of a frame and on nothing else.
+
+    Raises:
+        UsageError: a hyper-parameter the engine refuses, or rows that cannot be learned from.
+    """
+    y = frame.y[spec.target][rows] / frame.scale[spec.target][rows]
+    x = frame.columns(spec.features)[rows]
+    if spec.selection is None:
+        return FittedOn(engine.fit(spec, x, y), spec.features)
+    chosen = select_features(x, y, spec.features, frame.sessions[rows], spec.selection)
+    features = tuple(spec.features[i] for i in chosen)
+    narrowed = msgspec.structs.replace(spec, features=features)
+    return FittedOn(engine.fit(narrowed, np.ascontiguousarray(x[:, list(chosen)]), y), features)
+
+
 def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOfFold:
     """Fit on the past and predict the next dates, fold by fold; version 0 goes through the same folds.
 
@@ -63,15 +94,15 @@ def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOf
         UsageError: too few dates, or a hyper-parameter the engine refuses.
     """
     target = spec.target
-    x, scale = frame.columns(spec.features), frame.scale[target]
-    units = frame.y[target] / scale
+    scale = frame.scale[target]
     forecast = np.full(len(frame), np.nan)
     folds = folds_of(spec, frame)
     if not folds:
         raise UsageError(too_few_dates(spec, frame))
     for fold in folds:
-        model = engine.fit(spec, x[fold.train], units[fold.train])
-        forecast[fold.test] = model.predict(x[fold.test]) * scale[fold.test]
+        fitted = fit_on(spec, engine, frame, fold.train)
+        x = frame.columns(fitted.features)
+        forecast[fold.test] = fitted.model.predict(x[fold.test]) * scale[fold.test]
     if not target.has_direction:
         forecast = np.maximum(forecast, 0.0)  # as market.targets: what is issued is what is judged; NaN stays NaN
     rows = np.sort(np.concatenate([fold.test for fold in folds]))
@@ -89,4 +120,5 @@ def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOf
             seed=spec.seed,
         ),
         quantile=conformal_quantile((truth - made) / scale[rows], COVERAGE),
+        losses=date_losses(frame.sessions[rows], truth, made, frame.baseline[target][rows], scale[rows]),
     )

@@ -15,6 +15,7 @@ from streamlake_assets.errors import UsageError
 from streamlake_assets.market.targets import Target
 
 if TYPE_CHECKING:
+    from streamlake_assets.market.features import FeatureMatrix
     from streamlake_assets.market.series import FloatArray, SessionSeries
 
 COVERAGE = 0.9
@@ -141,15 +142,60 @@ def issue(model: Forecaster, series: "SessionSeries", next_session: dt.date) -> 
     scale, baseline = float(matrix.scale[model.target][-1]), float(matrix.baseline[model.target][-1])
     if not (np.isfinite(x).all() and math.isfinite(scale)):
         raise UsageError(f"{name}: the features after {series.last_session} are undefined; no forecast")
-    point = model.target.feasible(float(model.predict(x)[0]) * scale)
+    return _forecast(model, series, next_session, float(model.predict(x)[0]), scale, baseline)
+
+
+def issue_together(
+    model: Forecaster, series: "Sequence[SessionSeries]", next_sessions: Sequence[dt.date], newest: "FeatureMatrix"
+) -> tuple[list[Forecast], list[str]]:
+    """Forecast the next session of several instruments with one call of the model, as ``issue`` does each.
+
+    Args:
+        model: whose word it is.
+        series: settled sessions, long enough for the model.
+        next_sessions: of each series, after its newest session.
+        newest: row i holds the features of the newest session of ``series[i]``.
+
+    Returns:
+        The forecasts, and for each instrument that has none the reason.
+    """
+    import numpy as np
+
+    from streamlake_assets.market.frames import select_columns
+
+    x = select_columns(newest.x, newest.names, model.features)
+    scales, baselines = newest.scale[model.target], newest.baseline[model.target]
+    defined = np.isfinite(x).all(axis=1) & np.isfinite(scales)
+    predicted = np.full(len(series), np.nan)
+    if defined.any():
+        predicted[defined] = model.predict(x[defined])
+    made: list[Forecast] = []
+    passed_over: list[str] = []
+    for row, (one, session) in enumerate(zip(series, next_sessions, strict=True)):
+        if not defined[row]:
+            passed_over.append(f"{one.instrument}: the features after {one.last_session} are undefined; no forecast")
+            continue
+        try:
+            made.append(
+                _forecast(model, one, session, float(predicted[row]), float(scales[row]), float(baselines[row]))
+            )
+        except UsageError as error:
+            passed_over.append(str(error))
+    return made, passed_over
+
+
+def _forecast(
+    model: Forecaster, series: "SessionSeries", session: dt.date, predicted: float, scale: float, baseline: float
+) -> Forecast:
+    point = model.target.feasible(predicted * scale)
     if not math.isfinite(point):
-        raise UsageError(f"{name}: model {model.version} gave no finite forecast")
+        raise UsageError(f"{series.instrument}: model {model.version} gave no finite forecast")
     half = model.quantile * scale
     return Forecast(
         symbol=series.symbol,
         exchange=series.exchange,
         target=model.target,
-        session=next_session,
+        session=session,
         after_session=series.last_session,
         model_version=model.version,
         engine=model.engine,

@@ -1,8 +1,8 @@
 """Signals: what a forecast of the return would have one do, and why there is none.
 
 Belongs here: the rule from forecast to Buy, Sell or Hold, and the sentence that explains it. Stays out: whether a model
-has skill (``skill``, decided at training), what a signal earned (a signal trades at the next open; its value is
-measured there). A forecast of the range gives no signal here: it speaks of risk, not of direction.
+has skill (``skill``, decided at training), what a signal earned (a signal trades at the next open; ``backtest`` counts
+its money). A forecast of the range gives no signal here: it speaks of risk, not of direction (``risk_signals``).
 """
 
 import datetime as dt
@@ -18,6 +18,8 @@ from streamlake_assets.market.targets import Target
 ROUND_TRIP_COST = 0.001
 """Fees and slippage of buying and selling again, as a share of the price: 10 basis points."""
 DISCLAIMER = "Not investment advice."
+NOT_ACTIONABLE = "not actionable: no skill"
+"""Label of whatever is computed for a model that has not passed the gate: it is shown to be judged, never a signal."""
 
 
 class Action(StrEnum):
@@ -26,6 +28,7 @@ class Action(StrEnum):
     BUY = "buy"
     SELL = "sell"
     HOLD = "hold"
+    """Nothing clears the cost: whoever follows the signals keeps the position there is."""
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +52,16 @@ class SignalReport(msgspec.Struct, frozen=True):
     reason: str
 
 
-def _action(forecast: Forecast, cost: float) -> Action:
-    if forecast.low > cost:
+def is_actionable(forecast: Forecast) -> bool:
+    """Tell whether a forecast may become a signal: its model passed the gate and is not version 0."""
+    return forecast.has_skill and not forecast.is_version_zero
+
+
+def action_of(low: float, high: float, cost: float) -> Action:
+    """Return what an interval of the return says: buy when all of it lies above the cost, sell when below minus it."""
+    if low > cost:
         return Action.BUY
-    return Action.SELL if forecast.high < -cost else Action.HOLD
+    return Action.SELL if high < -cost else Action.HOLD
 
 
 def signals_from(forecasts: Sequence[Forecast], cost: float = ROUND_TRIP_COST) -> SignalReport:
@@ -66,13 +75,13 @@ def signals_from(forecasts: Sequence[Forecast], cost: float = ROUND_TRIP_COST) -
     if cost < 0:
         raise UsageError(f"a cost cannot be negative: {cost}")
     returns = [f for f in forecasts if f.target is Target.ADJUSTED_RETURN]
-    usable = [f for f in returns if f.has_skill and not f.is_version_zero]
+    usable = [f for f in returns if is_actionable(f)]
     signals = tuple(
         Signal(
             symbol=f.symbol,
             exchange=f.exchange,
             session=f.session,
-            action=_action(f, cost),
+            action=action_of(f.low, f.high, cost),
             model_version=f.model_version,
             point=f.point,
             low=f.low,

@@ -153,6 +153,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ("dagster_port", "Dagster"),
         ("panel_port", "Panel"),
         ("consumer_port", "consumer"),
+        ("scorer_port", "scorer"),
         ("nifi_port", "NiFi" if needs_nifi else ""),
         ("nifi_management_port", "NiFi's management" if needs_nifi else ""),
     ):

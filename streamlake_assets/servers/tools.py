@@ -80,6 +80,15 @@ def require_java(name: str = "java") -> str:
     return program
 
 
+def java_home() -> Path:
+    """Return the folder of the JDK whose ``java`` the servers run on; Spark runs on the same one.
+
+    Raises:
+        MissingToolError: it is missing or too old.
+    """
+    return Path(require_java()).resolve().parent.parent
+
+
 def find_nifi_java(named: str = "") -> str | None:
     """Return ``java`` of a JDK that NiFi runs on (21 or newer), or None: from a named home, JAVA_HOME, usual folders.
 

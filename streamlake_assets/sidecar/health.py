@@ -130,8 +130,21 @@ class _Quiet(WSGIRequestHandler):
         """Access logs of probes say nothing."""
 
 
-def serve(port: int, registry: CollectorRegistry, alive: Callable[[], bool], ready: Callable[[], bool]) -> HealthServer:
+def serve(
+    port: int,
+    registry: CollectorRegistry,
+    alive: Callable[[], bool],
+    ready: Callable[[], bool],
+    setting: str = "STREAMLAKE_CONSUMER_PORT",
+) -> HealthServer:
     """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from a thread of this process.
+
+    Args:
+        port: on loopback.
+        registry: of the metrics.
+        alive: whether the process works.
+        ready: whether it can do what it is for.
+        setting: that gives it another port.
 
     Raises:
         PortInUseError: the port is taken.
@@ -155,6 +168,6 @@ def serve(port: int, registry: CollectorRegistry, alive: Callable[[], bool], rea
     try:
         server = make_server(LOOPBACK, port, application, server_class=HealthServer, handler_class=_Quiet)
     except OSError as error:
-        raise PortInUseError(f"port {port} (STREAMLAKE_CONSUMER_PORT): {error.strerror}") from error
+        raise PortInUseError(f"port {port} ({setting}): {error.strerror}") from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

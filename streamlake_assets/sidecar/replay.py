@@ -2,7 +2,7 @@
 
 Belongs here: publishing with ``event_time`` set to now, waiting until the tables hold what was published, the session
 mode, which reveals a session only after its forecasts are in the ledger. Stays out: what is published, in which order
-(``sources.replay_plan``), how a forecast is made (``flows.forecasting``).
+(``sources.replay_plan``), who forecasts it (``replay_forecasts``).
 """
 
 import datetime as dt
@@ -17,11 +17,10 @@ import sqlalchemy as sa
 from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import describe_streams
 from streamlake_assets.errors import TryLaterError
-from streamlake_assets.flows.forecasting import issue_forecasts, score_due
-from streamlake_assets.learning.serve import ServingModel
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_action, encode_bar
 from streamlake_assets.market.series import FloatArray, SessionSeries, ordinal
 from streamlake_assets.market.types import Bar, CorporateAction, Instrument
+from streamlake_assets.sidecar.replay_forecasts import Forecasts
 from streamlake_assets.sources.replay_plan import SessionStep
 from streamlake_assets.stores import bar_reader
 
@@ -115,7 +114,9 @@ class PublisherOutlet:
 
     def reveal(self, step: SessionStep) -> int:
         """Publish, and wait."""
-        sent = publish(self._publisher, step.records())
+        # two topics have no common order: the broker has the actions before the first bar that they count for
+        sent = publish(self._publisher, step.actions)
+        sent += publish(self._publisher, (record for record in step.records() if isinstance(record, Bar)))
         self._stored.wait(self._publisher.places)
         return sent
 
@@ -137,12 +138,12 @@ class SessionReplay:
         self,
         engine: sa.Engine,
         outlet: Outlet,
-        models: Sequence[ServingModel],
+        forecasts: Forecasts,
         series: Sequence[SessionSeries],
     ) -> None:
         self._engine = engine
         self._outlet = outlet
-        self._models = models
+        self._forecasts = forecasts
         self._series = {Instrument(one.symbol, one.exchange): one for one in series}
 
     def run(self, steps: Iterable[SessionStep], pause_s: float, on_revealed: Callable[[Revealed], None]) -> None:
@@ -157,13 +158,13 @@ class SessionReplay:
             time.sleep(max(0.0, due - time.monotonic()))
 
     def reveal(self, step: SessionStep) -> Revealed:
-        """Issue the forecasts of one session, publish it, wait until it is stored, score what it decided."""
+        """See the forecasts of one session into the ledger, publish it, wait until it is stored and judged."""
         known = [one for one in self._series.values() if one.last_session < step.session]
-        issued = issue_forecasts(self._engine, self._models, known).issued if known else None
+        said = self._forecasts.before(step.session, known)
         sent = self._outlet.reveal(step)
         self._read_back(step.session)
-        scored = score_due(self._engine, list(self._series.values()))
-        return Revealed(step.session, issued.new if issued else 0, issued.late if issued else 0, scored, sent)
+        scored = self._forecasts.after(list(self._series.values()))
+        return Revealed(step.session, said.new, said.late, scored, sent)
 
     def _read_back(self, session: dt.date) -> None:
         # what was stored, not what was sent: the series is what the tables say

@@ -103,15 +103,23 @@ def issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
         IntegrityError: an instrument or a model is not registered.
         TryLaterError: the database is not available.
     """
-    for attempt in stamina.retry_context(on=(TryLaterError, DuplicateKey), attempts=5, timeout=30):
+    for attempt in stamina.retry_context(
+        # soon: a bar is waiting for its forecast; later and later: a server may be away
+        on=(TryLaterError, DuplicateKey),
+        attempts=10,
+        timeout=30,
+        wait_initial=0.01,
+        wait_jitter=0.02,
+    ):
         with attempt:
             return _issue(engine, forecasts)
     raise AssertionError("retry_context returns or raises")
 
 
 def _issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
-    new = late = existing = 0
     table = schema.forecasts
+    if not forecasts:
+        return Issued(0, 0, 0)
     # gap locks need REPEATABLE READ: READ COMMITTED would lock only rows that exist
     with (
         outages_as_try_later("issuing forecasts"),
@@ -120,35 +128,63 @@ def _issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
     ):
         ids = _instrument_ids(connection, {Instrument(f.symbol, f.exchange) for f in forecasts})
         _require_models(connection, {f.model_version for f in forecasts})
+        _hold(connection, set(ids.values()))
+        # as values: the gaps locked are then those after ``start`` in each interval, and no other
+        intervals = connection.execute(sa.select(schema.bar_intervals.c.id)).scalars().all()
+        said = _said(connection, set(ids.values()), forecasts)
+        revealed: dict[tuple[int, dt.date], bool] = {}
+        records = []
         for forecast in sorted(forecasts, key=lambda f: (f.symbol, f.exchange, f.target, f.session)):
             instrument_id = ids[Instrument(forecast.symbol, forecast.exchange)]
-            key = {
-                "instrument_id": instrument_id,
-                "target": forecast.target.value,
-                "target_session": forecast.session,
-                "model_version": forecast.model_version,
-            }
-            found = connection.execute(sa.select(table.c.id).where(*(table.c[n] == v for n, v in key.items())))
-            if found.first() is not None:
-                existing += 1
+            key = (instrument_id, forecast.target.value, forecast.session, forecast.model_version)
+            if key in said:
                 continue
-            is_late = _revealed(connection, instrument_id, forecast)
-            connection.execute(
-                sa.insert(table).values(
-                    **key,
-                    known_session=forecast.after_session,
-                    point=forecast.point,
-                    low=forecast.low,
-                    high=forecast.high,
-                    baseline=forecast.baseline,
-                    scale=forecast.scale,
-                    coverage=forecast.coverage,
-                    late=is_late,
-                )
+            said.add(key)
+            of = (instrument_id, forecast.session)
+            if of not in revealed:
+                revealed[of] = _revealed(connection, instrument_id, intervals, forecast)
+            records.append(
+                {
+                    **dict(zip(_KEY, key, strict=True)),
+                    "known_session": forecast.after_session,
+                    "point": forecast.point,
+                    "low": forecast.low,
+                    "high": forecast.high,
+                    "baseline": forecast.baseline,
+                    "scale": forecast.scale,
+                    "coverage": forecast.coverage,
+                    "late": revealed[of],
+                }
             )
-            new += 1
-            late += is_late
-    return Issued(new, late, existing)
+        if records:
+            connection.execute(sa.insert(table), records)
+    late = sum(bool(record["late"]) for record in records)
+    return Issued(len(records), late, len(forecasts) - len(records))
+
+
+_KEY = ("instrument_id", "target", "target_session", "model_version")
+
+
+def _hold(connection: sa.Connection, instrument_ids: set[int]) -> None:
+    """Lock the instruments first, as the consumer does that describes them: in two orders both would wait for ever."""
+    i = schema.instruments
+    query = sa.select(i.c.id).where(i.c.id.in_(sorted(instrument_ids))).order_by(i.c.id)
+    connection.execute(query.with_for_update(read=True)).all()
+
+
+def _said(
+    connection: sa.Connection, instrument_ids: set[int], forecasts: Sequence[Forecast]
+) -> set[tuple[int, str, dt.date, str]]:
+    """Return the keys of rows that are there, of all that these forecasts could have."""
+    table = schema.forecasts
+    found = connection.execute(
+        sa.select(*(table.c[name] for name in _KEY)).where(
+            table.c.instrument_id.in_(sorted(instrument_ids)),
+            table.c.target_session.in_(sorted({f.session for f in forecasts})),
+            table.c.model_version.in_(sorted({f.model_version for f in forecasts})),
+        )
+    )
+    return {(row.instrument_id, row.target, row.target_session, row.model_version) for row in found}
 
 
 def due(engine: sa.Engine) -> list[OpenForecast]:
@@ -184,12 +220,11 @@ def put_scores(engine: sa.Engine, scores: Iterable[tuple[int, Score]]) -> int:
         }
         for forecast_id, score in scores
     ]
-    written = 0
     with outages_as_try_later("scoring"), engine.begin() as connection:
-        for record in records:
-            # scored by another process since it was read: a score is a fact, both would write the same
-            written += _insert_once(connection, schema.forecast_scores, record)
-    return written
+        if not records or _insert_all(connection, schema.forecast_scores, records):
+            return len(records)
+        # some were scored by another process since they were read: a score is a fact, both would write the same
+        return sum(_insert_once(connection, schema.forecast_scores, record) for record in records)
 
 
 def put_signals(engine: sa.Engine, signals: Iterable[Signal], reason: str) -> int:
@@ -267,9 +302,14 @@ def signals_without_skill(engine: sa.Engine) -> int:
 
 def _insert_once(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
     """Insert a row unless its key is there already; return whether it was written."""
+    return _insert_all(connection, table, [row])
+
+
+def _insert_all(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> bool:
+    """Insert rows unless one of their keys is there already; return whether they were written."""
     try:
         with connection.begin_nested():
-            connection.execute(sa.insert(table), row)
+            connection.execute(sa.insert(table), rows)
     except DuplicateKey as error:
         if error.orig is None or error.orig.args[0] != _DUPLICATE_ENTRY:
             raise
@@ -327,11 +367,9 @@ def _instrument_ids(connection: sa.Connection, wanted: set[Instrument]) -> dict[
     return ids
 
 
-def _revealed(connection: sa.Connection, instrument_id: int, forecast: Forecast) -> bool:
+def _revealed(connection: sa.Connection, instrument_id: int, intervals: Sequence[int], forecast: Forecast) -> bool:
     b = schema.bars
     start = daily_bar_time(forecast.session, forecast.exchange).replace(tzinfo=None)
-    # as values: the gaps locked are then those after ``start`` in each interval, and no other
-    intervals = connection.execute(sa.select(schema.bar_intervals.c.id)).scalars().all()
     found = connection.execute(
         sa.select(b.c.bar_time)
         .where(

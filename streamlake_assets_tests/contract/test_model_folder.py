@@ -12,10 +12,11 @@ import pytest
 
 from streamlake_assets.errors import ModelRefusedError, UsageError
 from streamlake_assets.learning.serve import load_champion
-from streamlake_assets.learning.train import TrainedModel, train_all
+from streamlake_assets.learning.train import TrainedModel
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.model_folder import MANIFEST, ModelFolder, Outcome, Published
-from streamlake_assets_tests.series_data import NOW, planted_range
+from streamlake_assets_tests.learning_runs import train_all
+from streamlake_assets_tests.series_data import planted_range
 
 
 @pytest.fixture
@@ -185,8 +186,8 @@ def test_a_kill_at_any_step_shows_the_whole_folder_or_none(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def models() -> tuple[TrainedModel, ...]:
-    series = [planted_range(400, s, f"S{s}") for s in range(2)]
-    return train_all(series, until=None, min_history=63, offsets={}, trained_at=NOW).models
+    series = [planted_range(650, s, f"S{s}") for s in range(2)]
+    return train_all(series).models
 
 
 def publish_all(store: ModelFolder, models: tuple[TrainedModel, ...]) -> None:

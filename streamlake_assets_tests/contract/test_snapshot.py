@@ -9,10 +9,10 @@ import pytest
 
 from streamlake_assets.errors import IntegrityError
 from streamlake_assets.learning.snapshot import content_hash, read_snapshot, write_snapshot
-from streamlake_assets.learning.spec import default_specs
-from streamlake_assets.learning.train import train_all, train_from_snapshot
+from streamlake_assets.learning.train import train
 from streamlake_assets.market.frames import training_frame
 from streamlake_assets.market.targets import Target
+from streamlake_assets_tests.learning_runs import LINEAR_SPECS, train_all
 from streamlake_assets_tests.series_data import NOW, random_walks
 
 
@@ -61,9 +61,9 @@ def test_what_is_no_snapshot_is_refused(tmp_path: Path) -> None:
 
 def test_training_from_the_snapshot_makes_the_same_models(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
-    series = random_walks(400, 2)
-    direct = train_all(series, until=None, min_history=63, offsets={}, trained_at=NOW, snapshot=path)
-    later = train_from_snapshot(path, default_specs(), offsets={}, trained_at=NOW)
-    assert [(m.version, m.skill, m.quantile) for m in later.manifests] == [
+    direct = train_all(random_walks(400, 2), snapshot=path)
+    frame, data_hash = read_snapshot(path)
+    later = train(frame, data_hash, LINEAR_SPECS, offsets={}, trained_at=NOW)
+    assert [(m.manifest.version, m.manifest.skill, m.manifest.quantile) for m in later] == [
         (m.version, m.skill, m.quantile) for m in direct.manifests
     ]

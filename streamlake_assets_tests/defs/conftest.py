@@ -26,7 +26,7 @@ from streamlake_assets.commands import services
 from streamlake_assets.commands.dagster_runs import QUIET, DagsterDriver
 from streamlake_assets.commands.data import prepare
 from streamlake_assets.definitions import defs
-from streamlake_assets.flows import training
+from streamlake_assets.flows import champions
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
@@ -38,6 +38,7 @@ from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import DATABASE, LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.sidecar.ingest import IngestLoop
 from streamlake_assets.sidecar.replay import PublisherOutlet, SessionReplay, StoredPlaces, publish
+from streamlake_assets.sidecar.replay_forecasts import OwnForecasts
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
 from streamlake_assets.stores import schema
@@ -105,10 +106,10 @@ def market(stack: Settings) -> Iterator[Market]:
         stored.wait(publisher.places, timeout_s=30)
         driver.tick_raw_watermark()
         driver.run("daily")
-        champions = [training.champion_of(access.reader, access.models, target).model for target in Target]
+        speaking = [champions.champion_of(access.reader, access.models, target).model for target in Target]
         with Publisher(stack.kafka) as publisher:
             outlet = PublisherOutlet(publisher, stored)
-            SessionReplay(access.writer, outlet, champions, access.documents.series()).run(
+            SessionReplay(access.writer, outlet, OwnForecasts(access.writer, speaking), access.documents.series()).run(
                 plan.live, 0.0, lambda done: None
             )
         driver.tick_raw_watermark()

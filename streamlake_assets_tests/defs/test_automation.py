@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from streamlake_assets.definitions import defs
 from streamlake_assets.defs.jobs import RETRY_AFTER_S, raw_watermark, refresh_needed
 from streamlake_assets.errors import StreamlakeError
-from streamlake_assets.flows import observations, training
+from streamlake_assets.flows import champions, observations, training
 from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.flows.forecasting import issue_forecasts
 from streamlake_assets.market.contract import encode_bar
@@ -172,23 +172,23 @@ def test_a_refresh_that_failed_is_asked_for_again_after_a_while_without_new_mess
 
 def test_the_register_and_not_the_folder_names_the_champion(market: Market) -> None:
     access, target = market.access, Target.LOG_RANGE
-    named = training.champion_of(access.reader, access.models, target).model.version
+    named = champions.champion_of(access.reader, access.models, target).model.version
     other = next(
         m["version"] for m in training.skill_report(access.models) if m["version"] != named and m["target"] == target
     )
     with tables_restored(market.settings, schema.champions):
         assert ledger.set_champion(access.writer, target, other, "a test")
-        assert training.champion_of(access.reader, access.models, target).model.version == other
+        assert champions.champion_of(access.reader, access.models, target).model.version == other
 
 
 def test_an_instrument_that_cannot_be_forecast_is_passed_over_and_the_others_are_forecast(market: Market) -> None:
     access = market.access
-    champions = [training.champion_of(access.reader, access.models, target).model for target in Target]
+    speaking = [champions.champion_of(access.reader, access.models, target).model for target in Target]
     good, *_ = access.documents.series()
     level = np.full(len(good), 10.0)
     flat = replace(good, symbol="FLAT", open=level, high=level, low=level, close=level, factor=np.ones(len(good)))
     with tables_restored(market.settings, schema.forecasts):
-        made, issued, passed_over = issue_forecasts(access.writer, champions, [flat, good])
+        made, issued, passed_over = issue_forecasts(access.writer, speaking, [flat, good])
     assert {forecast.symbol for forecast in made} == {good.symbol}
     assert issued.new + issued.existing == len(Target)
     assert len(passed_over) == 1 and "FLAT" in passed_over[0]

@@ -16,8 +16,9 @@ from bson import Decimal128
 from pymongo import MongoClient
 
 from streamlake_assets.definitions import defs
-from streamlake_assets.defs import documents, features, forecasts, models, raw, reports, stream
-from streamlake_assets.flows import training
+from streamlake_assets.defs import documents, features, forecasts, models, raw, reports, stream, value
+from streamlake_assets.flows import champions, training
+from streamlake_assets.flows.value import value_report
 from streamlake_assets.learning.snapshot import read_snapshot, write_snapshot
 from streamlake_assets.market import quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_bar
@@ -219,7 +220,7 @@ def row_twice(market: Market) -> Iterator[None]:
 
 @contextmanager
 def model_file_cut(market: Market) -> Iterator[None]:
-    champion = training.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
+    champion = champions.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
     folder = market.access.models.open(champion)
     victim = next(path for path in sorted(folder.iterdir()) if path.name != "manifest.json")
     kept = victim.read_bytes()
@@ -232,7 +233,7 @@ def model_file_cut(market: Market) -> Iterator[None]:
 
 @contextmanager
 def skill_too_good(market: Market) -> Iterator[None]:
-    version = training.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
+    version = champions.champion_of(market.access.reader, market.access.models, Target.LOG_RANGE).model.version
     path = market.access.models.open(version) / "manifest.json"
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"skill": 0.9, "skill_high": 0.95}))
@@ -321,6 +322,19 @@ def drill_that_lost_a_row(market: Market) -> Iterator[None]:
     client.close()
 
 
+@contextmanager
+def value_overstated(market: Market) -> Iterator[None]:
+    report = value_report(market.access.documents.series(), {})
+    for section in report["sections"].values():
+        section |= {"actionable": True, "label": ""}
+    assert report["sections"], "there are dates enough"
+    market.access.documents.put_report(value.REPORT, report)
+    yield
+    client: MongoClient[dict[str, Any]] = MongoClient(market.settings.mongo)
+    client[DATABASE]["reports"].delete_one({"_id": value.REPORT})
+    client.close()
+
+
 class OneOf(NamedTuple):
     """One check of a definition that makes several."""
 
@@ -356,6 +370,7 @@ FAULTS: list[tuple[Check, Fault]] = [
     (forecasts.intervals_cover, outcomes_outside),
     (forecasts.signals_need_skill, signal_without_skill),
     (reports.drill_lost_nothing, drill_that_lost_a_row),
+    (value.value_is_honest, value_overstated),
 ]
 
 
@@ -378,7 +393,7 @@ def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 22
+    assert len(FAULTS) == len(keys) == 23
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])

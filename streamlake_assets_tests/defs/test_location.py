@@ -70,7 +70,7 @@ def test_the_location_loads_with_an_empty_environment_and_touches_nothing(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 16
+    assert int(done.stdout) == 18
     assert list(tmp_path.iterdir()) == []
 
 

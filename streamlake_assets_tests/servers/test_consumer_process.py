@@ -168,11 +168,11 @@ def plant(kafka_server: LocalKafka, database: Database, test_settings: Settings,
     drop_topics(test_settings.kafka)
 
 
-def drop_topics(bootstrap: str) -> None:
+def drop_topics(bootstrap: str, topics: Sequence[str] = TOPICS) -> None:
     admin = AdminClient(client_config(bootstrap))
 
     def there() -> set[str]:
-        return set(TOPICS) & admin.list_topics(timeout=10).topics.keys()
+        return set(topics) & admin.list_topics(timeout=10).topics.keys()
 
     for future in admin.delete_topics(sorted(there())).values() if there() else ():
         future.result(20)
@@ -185,7 +185,8 @@ def recreate_topics(bootstrap: str) -> None:
 
     def are_there() -> bool:
         try:
-            return bool(describe_streams(bootstrap, TOPICS))
+            # known by name a moment before its partitions have a leader
+            return bool(describe_streams(bootstrap, TOPICS)) and all(watermarks(bootstrap, topic) for topic in TOPICS)
         except TryLaterError:
             return False
 

@@ -118,6 +118,7 @@ def test_a_port_that_is_held_is_told_with_holder_and_setting_before_any_service_
 def test_every_service_that_listens_names_its_port_and_setting(settings: Settings) -> None:
     assert {spec.name: (spec.port, spec.setting) for spec in service_specs(settings)} == {
         "consumer": (settings.consumer_port, "STREAMLAKE_CONSUMER_PORT"),
+        "scorer": (settings.scorer_port, "STREAMLAKE_SCORER_PORT"),
         "dagster-webserver": (settings.dagster_port, "STREAMLAKE_DAGSTER_PORT"),
         "panel": (settings.panel_port, "STREAMLAKE_PANEL_PORT"),
         "dagster-daemon": (None, ""),

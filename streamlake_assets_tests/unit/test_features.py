@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from streamlake_assets.market.features import (
     feature_matrix,
     target_values,
 )
+from streamlake_assets.market.indicators import RECURSION_WINDOW
 from streamlake_assets.market.series import SessionSeries, from_ordinal
 from streamlake_assets.market.targets import Target
 from streamlake_assets.settings import Settings
@@ -26,10 +28,12 @@ PRICES = ("open", "high", "low", "close", "volume", "factor")
 
 
 def changed_from(series: SessionSeries, row: int, seed: int, columns: tuple[str, ...] = PRICES) -> SessionSeries:
-    """Replace the given columns from ``row`` on by other values."""
+    """Replace the given columns from ``row`` on by other values; dates move on by a day."""
     rng = np.random.default_rng(seed)
     out = {}
-    for name in columns:
+    if "sessions" in columns:
+        out["sessions"] = series.sessions + (np.arange(len(series)) >= row)
+    for name in (one for one in columns if one != "sessions"):
         values = getattr(series, name).copy()
         values[row:] *= np.exp(rng.normal(0, 0.5, len(values) - row))
         out[name] = values
@@ -53,16 +57,17 @@ def test_changing_the_future_moves_no_past_feature(seed: int, row: int) -> None:
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_feature_reads_its_newest_session(name: str) -> None:
     """Else the perturbation test would pass on a feature that reads nothing."""
-    series = random_walk(120, 5)
-    column = list(REGISTRY).index(name)
-    changed = feature_matrix(changed_from(series, 100, 6)).x[100 + REGISTRY[name].lag, column]
-    assert changed != feature_matrix(series).x[100, column]
+    series, feature = random_walk(120, 5), REGISTRY[name]
+    column, rows = list(REGISTRY).index(name), np.arange(94, 101)
+    changed = [feature_matrix(changed_from(series, row, 6, feature.inputs)).x[row, column] for row in rows]
+    assert (np.array(changed) != feature_matrix(series).x[rows + feature.lag, column]).any()
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_feature_reads_no_column_it_does_not_declare(name: str) -> None:
     series, column = random_walk(120, 7), list(REGISTRY).index(name)
-    others = tuple(c for c in PRICES if c not in REGISTRY[name].inputs)
+    assert set(REGISTRY[name].inputs) <= {"sessions", *PRICES}
+    others = tuple(c for c in ("sessions", *PRICES) if c not in REGISTRY[name].inputs)
     changed = feature_matrix(changed_from(series, 0, 8, others))
     np.testing.assert_array_equal(changed.x[:, column], feature_matrix(series).x[:, column])
 
@@ -73,6 +78,30 @@ def test_a_feature_needs_no_more_sessions_than_it_declares(name: str) -> None:
     whole = feature_matrix(series).x[-1, column]
     assert feature_matrix(series.tail(lookback)).x[-1, column] == whole
     assert np.isfinite(whole)
+
+
+def test_a_feature_declares_no_more_sessions_than_it_needs() -> None:
+    series = random_walk(120, 9)
+    for name, feature in REGISTRY.items():
+        if feature.lookback > 1:
+            shorter = feature_matrix(series.tail(feature.lookback - 1))
+            assert np.isnan(shorter.x[-1, shorter.names.index(name)]) or name == "volume_z"
+
+
+def test_the_registry_holds_the_horizons_and_indicators_that_specs_may_name() -> None:
+    kinds = {
+        "return": (1, 2, 5, 10, 22),
+        "volatility": (1, 5, 10, 22),
+        "range": (1, 5, 22),
+        "price_to_mean": (5, 22, 50),
+        "mean_5_to": (22,),
+        "mean_22_to": (50,),
+        "rsi": (14,),
+        "bollinger": (20,),
+    }
+    wanted = {f"{kind}_{horizon}" for kind, horizons in kinds.items() for horizon in horizons}
+    assert wanted | {"macd_line", "macd_histogram", "volume_z"} <= REGISTRY.keys()
+    assert LOOKBACK <= 63
 
 
 def test_the_least_history_the_settings_allow_is_enough() -> None:
@@ -100,6 +129,54 @@ def test_serving_equals_training_on_the_real_bars() -> None:
     for cut in range(LOOKBACK, len(series), 97):
         served = knowable(feature_matrix(series.until(from_ordinal(series.sessions[cut - 1])).tail(LOOKBACK)))[-1]
         np.testing.assert_array_equal(served, trained[cut - 1])
+
+
+def test_indicators_are_features_without_unit() -> None:
+    """Of the close adjusted as the returns are, over the volatility where they are moves of the price."""
+    series = next(one for one in bokeh_series() if one.symbol == "MSFT")
+    matrix = feature_matrix(series)
+    adjusted = 20.0 * np.exp(np.cumsum(np.nan_to_num(target_values(series, Target.ADJUSTED_RETURN))))
+    volatility = matrix.scale[Target.ADJUSTED_RETURN]
+    for row in range(LOOKBACK, len(series), 131):
+        window = adjusted[row - RECURSION_WINDOW + 1 : row + 1]
+        mean = {count: window[-count:].mean() for count in (5, 22, 50)}
+        line, _, histogram = (part[-1] / window[-1] / volatility[row] for part in talib.MACD(window))
+        expected = {
+            **{
+                f"price_to_mean_{count}": (window[-1] / mean[count] - 1) / volatility[row] / np.sqrt(count)
+                for count in mean
+            },
+            "mean_5_to_22": (mean[5] / mean[22] - 1) / volatility[row] / np.sqrt(22),
+            "mean_22_to_50": (mean[22] / mean[50] - 1) / volatility[row] / np.sqrt(50),
+            "rsi_14": talib.RSI(window, 14)[-1] / 50 - 1,
+            "macd_line": line,
+            "macd_histogram": histogram,
+            "bollinger_20": (window[-1] - window[-20:].mean()) / (2 * window[-20:].std()),
+        }
+        found = dict(zip(matrix.names, matrix.x[row], strict=True))
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-7, abs=1e-9)
+
+
+def test_the_day_of_the_week_is_that_of_the_row_and_none_from_friday_to_sunday() -> None:
+    series = random_walk(120, 3)
+    matrix = feature_matrix(series)
+    days = [name for name in matrix.names if name.startswith("is_")]
+    assert days == ["is_monday", "is_tuesday", "is_wednesday", "is_thursday"]
+    columns = matrix.x[:, [matrix.names.index(name) for name in days]]
+    expected = [
+        [float(from_ordinal(session).weekday() == number) for number in range(4)] for session in series.sessions
+    ]
+    np.testing.assert_array_equal(columns, expected)
+    assert {from_ordinal(s).weekday() for s in series.sessions[columns.sum(axis=1) == 0]} == {4, 5, 6}
+
+
+def test_closes_that_stood_still_for_a_month_are_in_the_middle_of_their_band() -> None:
+    series = random_walk(120, 3)
+    close = np.where(np.arange(120) >= 95, series.close[95], series.close)
+    matrix = feature_matrix(dataclasses.replace(series, close=close))
+    found = dict(zip(matrix.names, matrix.x[115], strict=True))
+    assert found["bollinger_20"] == 0
+    assert np.isfinite(matrix.x[115]).all()
 
 
 def test_targets_are_those_of_the_next_session() -> None:

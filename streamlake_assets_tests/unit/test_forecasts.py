@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.market.features import feature_matrix
+from streamlake_assets.market.features import LOOKBACK, feature_matrix
 from streamlake_assets.market.forecasts import Forecast, issue, realised, score
 from streamlake_assets.market.series import FloatArray, from_ordinal
 from streamlake_assets.market.targets import Target
@@ -53,8 +53,8 @@ def test_a_forecast_says_what_it_knew_and_stretches_by_the_scale() -> None:
 def test_the_same_past_gives_the_same_forecast_whatever_is_stored_before_or_after() -> None:
     cut = SERIES.until(from_ordinal(SERIES.sessions[79]))
     following = from_ordinal(SERIES.sessions[80])
-    longer = dataclasses.replace(Stub(), min_history=30)
-    assert issue(longer, cut, following) == issue(longer, cut.tail(40), following)
+    longer = dataclasses.replace(Stub(), min_history=LOOKBACK)
+    assert issue(longer, cut, following) == issue(longer, cut.tail(LOOKBACK + 2), following)
 
 
 def test_a_range_is_never_forecast_below_zero() -> None:

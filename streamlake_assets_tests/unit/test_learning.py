@@ -13,7 +13,7 @@ from streamlake_assets.learning.engines import engine
 from streamlake_assets.learning.manifest import Manifest, read_manifest
 from streamlake_assets.learning.serve import ServingModel, champion_order, forecast_next, load_champion
 from streamlake_assets.learning.spec import baseline_spec, default_specs, model_version
-from streamlake_assets.learning.train import TrainingRun, train, train_all
+from streamlake_assets.learning.train import train
 from streamlake_assets.learning.walk_forward import walk_forward
 from streamlake_assets.market.calendars import next_session
 from streamlake_assets.market.forecasts import issue, realised, score
@@ -21,6 +21,7 @@ from streamlake_assets.market.frames import training_frame
 from streamlake_assets.market.series import SessionSeries, from_ordinal
 from streamlake_assets.market.signals import signals_from
 from streamlake_assets.market.targets import Target
+from streamlake_assets_tests.learning_runs import TrainingRun, train_all
 from streamlake_assets_tests.series_data import (
     NOW,
     bokeh_series,
@@ -34,7 +35,7 @@ OFFSETS = {"finance-data/0": 41}
 
 
 def run_on(series: list[SessionSeries] | tuple[SessionSeries, ...], until: dt.date | None = None) -> TrainingRun:
-    return train_all(series, until=until, min_history=63, offsets=OFFSETS, trained_at=NOW)
+    return train_all(series, until=until, offsets=OFFSETS)
 
 
 def trained(run: TrainingRun, target: Target) -> Manifest:

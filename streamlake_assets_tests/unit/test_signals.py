@@ -1,13 +1,14 @@
 """Signals: only from skill, only where the interval clears the cost, and always with a reason."""
 
 import datetime as dt
+import math
 
 import msgspec
 import pytest
 
 from streamlake_assets.errors import UsageError
 from streamlake_assets.market.forecasts import BASELINE_ENGINE, Forecast
-from streamlake_assets.market.signals import DISCLAIMER, Action, signals_from
+from streamlake_assets.market.signals import DISCLAIMER, NOT_ACTIONABLE, Action, action_of, is_actionable, signals_from
 from streamlake_assets.market.targets import Target
 
 UP = Forecast(
@@ -62,3 +63,28 @@ def test_a_forecast_of_the_range_gives_no_signal() -> None:
 def test_a_negative_cost_is_refused() -> None:
     with pytest.raises(UsageError):
         signals_from([UP], cost=-0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"has_skill": False}, False),
+        ({"engine": BASELINE_ENGINE}, False),
+        ({"engine": BASELINE_ENGINE, "has_skill": False}, False),
+    ],
+)
+def test_only_skill_that_is_not_the_baseline_s_is_actionable(changes: dict[str, object], expected: bool) -> None:
+    forecast = msgspec.structs.replace(UP, **changes)
+    assert is_actionable(forecast) is expected
+    assert len(signals_from([forecast]).signals) == expected
+
+
+def test_an_interval_that_only_touches_the_cost_does_not_clear_it() -> None:
+    assert action_of(0.001, 0.02, 0.001) is action_of(-0.02, -0.001, 0.001) is Action.HOLD
+    assert action_of(-math.inf, math.inf, 0.0) is Action.HOLD
+
+
+def test_the_label_of_what_is_no_signal_says_so() -> None:
+    assert "not actionable" in NOT_ACTIONABLE
+    assert "no skill" in NOT_ACTIONABLE

@@ -1,0 +1,337 @@
+"""A run of the training benchmark: a certificate first, then one measured process after another.
+
+Belongs here: the order of a run, one measurement as a plain record, the climb under memory caps, the search for the
+smallest heap. Stays out: what takes part (``benchmark_plan``), what the figures mean (``benchmark_findings``), clocks
+inside the process (``learning.timing``), storing and judging the report (``benchmark``).
+
+Nothing is timed without a valid certificate that the engines fit the same models: time for other work says nothing.
+"""
+
+import datetime as dt
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from streamlake_assets.flows import benchmark_findings as findings
+from streamlake_assets.flows import machine
+from streamlake_assets.flows.benchmark_plan import (
+    BY_KEY,
+    CONTESTANTS,
+    ENGINES,
+    Contestant,
+    Measure,
+    Profile,
+    measures,
+)
+from streamlake_assets.flows.limited_child import Limits, run_limited
+from streamlake_assets.flows.training import engine_environment
+from streamlake_assets.learning import certificate, timing
+from streamlake_assets.learning.complexity import engine_complexity
+from streamlake_assets.learning.engines import Resources
+from streamlake_assets.learning.parity import ANY
+from streamlake_assets.learning.snapshot import write_snapshot
+from streamlake_assets.market.frames import TrainingFrame
+
+Say = Callable[[str], None]
+_PACKAGES: Final = (
+    "scikit-learn",
+    "dask",
+    "distributed",
+    "dask-ml",
+    "pyspark",
+    "xgboost-cpu",
+    "numpy",
+    "pyarrow",
+    "skops",
+)
+_OUTSIDE_S: Final = 15.0
+"""By how much the limit from outside is longer: a child ends itself first, with a word; this is for one that cannot."""
+_PYTHON_SHARE_MIB: Final = 512
+"""Of a memory cap, what is left to Python and to the JVM beyond its heap."""
+_OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "exit code 3)", "Cannot allocate memory")
+"""What says that memory was short; 3 is how a JVM told to exit on that error ends."""
+
+
+@dataclass
+class Run:
+    """A run under way: what was measured, what was left out, who is missing."""
+
+    profile: Profile
+    run_id: str
+    say: Say
+    begun: float
+    records: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def certify(self, frame: TrainingFrame, engines: tuple[str, ...]) -> dict[str, Any]:
+        """Let the engines be certified in a process of its own; return the certificate as plain data.
+
+        An engine that could not be asked at all is missing and makes the certificate of the others no less valid.
+        """
+        compared = [one for one in CONTESTANTS if one.engine in engines and one.task in findings.TASKS]
+        specs = [one.project_spec(target) for target in self.profile.certified for one in compared]
+        with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
+            folder = Path(place)
+            write_snapshot(frame, folder / "rows.parquet")
+            request = certificate.CertificateRequest(
+                snapshot=str(folder / "rows.parquet"),
+                engines=tuple(dict.fromkeys(one.engine for one in compared)),
+                specs=tuple(specs),
+                resources=Resources(jvm_memory_mb=self.profile.heap_mib),
+                timeout_s=self.profile.certificate_timeout_s,
+            )
+            command = certificate.write_request(folder, request)
+            limits = Limits(request.timeout_s + _OUTSIDE_S)
+            ended = run_limited(command, folder / "log", limits, engine_environment())
+            found = certificate.read_result(folder)
+        if found is None:
+            why = f"no certificate: {ended.stopped_by or _last_line(ended.log) or f'exit code {ended.code}'}"
+            found = {"valid": False, "findings": [why], "checks": []}
+        failed = [check for check in found["checks"] if not check["passed"]]
+        for check in failed:
+            if check["algorithm"] == ANY:
+                self.missing[check["engine"]] = check["note"]
+        others = [check for check in failed if check["engine"] not in self.missing]
+        valid = bool(found["checks"]) and not others
+        self.say(
+            f"certificate: {'valid' if valid else 'not valid'}, {len(found['checks'])} checks, {ended.seconds:.0f} s"
+        )
+        kept = {name: value for name, value in found.items() if name not in {"specs", "libraries"}}
+        return kept | {"valid": valid, "seconds": ended.seconds, "peak_mib": ended.peak_mib}
+
+    def measure(self, wanted: Measure) -> dict[str, Any]:
+        """Make one measurement in a process of its own and keep its record."""
+        one = wanted.contestant
+        heap = wanted.heap_mib or self.profile.heap_mib
+        seconds = self.profile.timeout_s
+        request = timing.TimingRequest(
+            spec=one.spec(wanted.features),
+            rows=wanted.rows,
+            resources=Resources(cores=wanted.cores, jvm_memory_mb=heap),
+            timeout_s=seconds,
+            pairs=wanted.pairs,
+        )
+        busy = machine.wait_idle(self.profile.idle_s)
+        with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
+            folder = Path(place)
+            command = timing.write_request(folder, request)
+            limits = Limits(seconds + _OUTSIDE_S, wanted.cap_mib)
+            ended = run_limited(command, folder / "log", limits, engine_environment())
+            found, phase = timing.read_result(folder), timing.read_phase(folder)
+        result = found or timing.Timing(
+            error=_last_line(ended.log) or f"ended with code {ended.code}", error_kind="died"
+        )
+        failed, reason = _failure(result, ended.stopped_by, phase, wanted, seconds)
+        record = {
+            "run": f"{self.run_id}/{len(self.records) + 1:03d}",
+            "key": one.key,
+            **{name: getattr(wanted, name) for name in ("rows", "features", "cores", "round", "pairs", "cap_mib")},
+            "heap_mib": heap if one.engine == "spark" else None,
+            "failed": failed,
+            "reason": reason,
+            **{name: getattr(result, name) for name in _TIMED},
+            "total_s": None
+            if failed or wanted.pairs
+            else round(sum(result.seconds[name] for name in findings.TOTAL), 6),
+            "wall_s": ended.seconds,
+            "peak_mib": ended.peak_mib,
+            "limited_by": ended.limited_by,
+            "orphans": list(ended.orphans),
+            "busy_before_percent": busy,
+        }
+        self.records.append(record)
+        if result.versions:
+            self.versions[one.engine] = result.versions
+        if result.error_kind == "UsageError" and "is not installed" in result.error:
+            self.missing[one.engine] = result.error
+        self.say(_line(record))
+        return record
+
+    def affords(self, wanted: Measure) -> bool:
+        """Whether there is time for a measurement, judged by the dearest like it so far; says so if there is not."""
+        if self.profile.budget_s is None:
+            return True
+        like = [r["wall_s"] for r in self.records if r["key"] == wanted.contestant.key]
+        if time.monotonic() - self.begun + max(like, default=0.0) <= self.profile.budget_s:
+            return True
+        self.left_out.append(f"{_what(wanted)}: no time left of {self.profile.budget_s:g} s")
+        return False
+
+    def hopeless(self, wanted: Measure) -> str:
+        """Return why a measurement need not be tried: its engine is missing, or it failed at a smaller size."""
+        one = wanted.contestant
+        if one.engine in self.missing:
+            return f"engine {one.engine} is missing"
+        for record in self.records:
+            same = all(record[name] == getattr(wanted, name) for name in ("features", "cores", "cap_mib"))
+            if (
+                record["key"] == one.key
+                and same
+                and record["failed"]
+                and record["rows"] < wanted.rows
+                and not wanted.pairs
+            ):
+                return f"failed at {record['rows']:,} rows already ({record['failed']})"
+        return ""
+
+
+_TIMED: Final = (
+    "seconds",
+    "cpu_seconds",
+    "warm",
+    "ours",
+    "bare",
+    "one_row_us",
+    "rmse",
+    "r2",
+    "processes",
+    "model_files",
+    "model_bytes",
+    "rows_mib",
+)
+
+
+def run_benchmark(
+    profile: Profile,
+    frame: TrainingFrame,
+    *,
+    say: Say,
+    command: str,
+    engines: Sequence[str] = ENGINES,
+) -> dict[str, Any]:
+    """Measure what a profile asks for and return the report as plain data.
+
+    Args:
+        profile: see ``benchmark_plan``.
+        frame: real rows, for the certificate of the engines' parity; without a valid one nothing is timed.
+        say: takes a line for each measurement.
+        command: by which the report can be made again.
+        engines: that take part.
+    """
+    started = dt.datetime.now(dt.UTC)
+    run = Run(profile, f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", say, time.monotonic())
+    report: dict[str, Any] = {
+        "run_id": run.run_id,
+        "profile": profile.name,
+        "made_at": started.isoformat(),
+        "command": command,
+        "machine": machine.facts(_PACKAGES),
+        "engines": list(engines),
+    }
+    report["certificate"] = run.certify(frame, tuple(engines))
+    if report["certificate"]["valid"]:
+        _measure_all(run, tuple(engines))
+    for name in engines:
+        of_engine = [r for r in run.records if BY_KEY[r["key"]].engine == name]
+        if of_engine and all(r["failed"] for r in of_engine) and name not in run.missing:
+            run.missing[name] = of_engine[0]["reason"]
+    report |= {
+        "records": run.records,
+        "left_out": run.left_out,
+        "missing": run.missing,
+        "versions": run.versions,
+        "complexity": [_complexity(name) for name in engines],
+        "took_s": round(time.monotonic() - run.begun, 1),
+    }
+    return report | {"findings": findings.findings(report)}
+
+
+def _measure_all(run: Run, engines: tuple[str, ...]) -> None:
+    engines = tuple(name for name in engines if name not in run.missing)
+    for wanted in measures(run.profile, engines):
+        if reason := run.hopeless(wanted):
+            run.left_out.append(f"{_what(wanted)}: {reason}")
+        elif run.affords(wanted):
+            run.measure(wanted)
+    for key, features in run.profile.capped.items():
+        if BY_KEY[key].engine in engines:
+            _climb(run, BY_KEY[key], features)
+    if "spark" in engines:
+        for key in ("spark/linear", "spark/forest"):
+            for rows in run.profile.heap_rows:
+                _smallest_heap(run, BY_KEY[key], rows)
+
+
+def _climb(run: Run, one: Contestant, features: int) -> None:
+    """Under each cap go up the sizes until one fails; what a smaller cap has carried need not be shown again."""
+    start = 0
+    for cap in run.profile.caps_mib:
+        for place in range(start, len(run.profile.ladder)):
+            wanted = Measure(
+                one,
+                run.profile.ladder[place],
+                features,
+                cap_mib=cap,
+                heap_mib=max(512, cap - _PYTHON_SHARE_MIB) if one.engine == "spark" else None,
+            )
+            if one.engine in run.missing or not run.affords(wanted) or run.measure(wanted)["failed"]:
+                break
+            start = place
+
+
+def _smallest_heap(run: Run, one: Contestant, rows: int) -> None:
+    """Halve the list of heaps until the smallest that completes is known; each trial is a record of its own."""
+    low, high = 0, len(run.profile.heaps_mib)
+    while low < high:
+        middle = (low + high) // 2
+        wanted = Measure(one, rows, heap_mib=run.profile.heaps_mib[middle], round=_TRIAL)
+        if one.engine in run.missing or not run.affords(wanted):
+            return
+        if run.measure(wanted)["failed"]:
+            low = middle + 1
+        else:
+            high = middle
+
+
+_TRIAL: Final = findings.TRIAL
+
+
+def _failure(result: timing.Timing, stopped_by: str, phase: str, wanted: Measure, seconds: float) -> tuple[str, str]:
+    """Return what a measurement failed by (empty: it did not), and a sentence."""
+    if stopped_by == "memory":
+        return "memory", f"killed in phase {phase}: more than {wanted.cap_mib:,} MiB"
+    if stopped_by == "time":
+        return "time", f"ended in phase {phase}: more than {seconds:g} s"
+    if not result.error:
+        return "", ""
+    short = any(word in result.error for word in _OUT_OF_MEMORY)
+    return ("memory" if short else "error"), f"in phase {phase}: {result.error}"
+
+
+def _what(wanted: Measure) -> str:
+    parts = [f"{wanted.contestant.key} on {wanted.rows:,} rows of {wanted.features}, {wanted.cores} cores"]
+    parts += [f"{wanted.pairs} pairs"] if wanted.pairs else []
+    parts += [f"under {wanted.cap_mib} MiB"] if wanted.cap_mib else []
+    parts += [f"round {wanted.round + 1}"] if wanted.round not in (0, _TRIAL) else []
+    return ", ".join(parts)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    size = f"{record['key']} {record['rows']:,} x {record['features']}, {record['cores']} cores"
+    if record["cap_mib"]:
+        size += f", cap {record['cap_mib']} MiB"
+    if record["round"] == _TRIAL:
+        size += f", heap {record['heap_mib']} MiB"
+    if record["failed"]:
+        return f"{size}: {record['failed']}, {record['reason']}"
+    if record["pairs"]:
+        return f"{size}: runner {min(record['ours']):.3f} s, bare {min(record['bare']):.3f} s at best"
+    return (
+        f"{size}: {record['total_s']:.2f} s in all, fit {record['seconds']['fit_cold']:.2f} s, "
+        f"peak {record['peak_mib']:.0f} MiB, R² {record['r2']:.3f}"
+    )
+
+
+def _last_line(log: str) -> str:
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")[:300]
+
+
+def _complexity(name: str) -> dict[str, Any]:
+    counted = engine_complexity(name)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in counted._asdict().items()}

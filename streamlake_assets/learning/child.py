@@ -1,0 +1,205 @@
+"""The training child: the specs of an engine in one process of its own, so that time, memory and crashes are its own.
+
+Belongs here: what crosses between the processes (request and result, as files in one folder) and the child's main
+program. Stays out: who starts it (``flows.training``: under Dagster by Pipes, else as a plain process), publishing.
+
+``python -m streamlake_assets.learning.child FOLDER`` reads ``request.json`` there, writes each model into a folder of
+its own, and ``result.json`` last. It ends with its parent, and by itself when its time is over; whatever it started (a
+JVM, Dask workers) ends with it. Started by Dagster Pipes, it logs into the run.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+
+from streamlake_assets.errors import IntegrityError, StreamlakeError
+from streamlake_assets.learning.engines import Resources, engine
+from streamlake_assets.learning.memory import PeakMemory
+from streamlake_assets.learning.snapshot import read_snapshot
+from streamlake_assets.learning.spec import ModelSpec
+
+REQUEST: Final = "request.json"
+RESULT: Final = "result.json"
+Say = Callable[[str], None]
+TIMED_OUT: Final = 124
+"""Exit code of a child whose time was over, as of the program ``timeout``."""
+_PR_SET_PDEATHSIG: Final = 1
+_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
+
+
+class TrainingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to train: specs, on the snapshot of that hash, within so many seconds."""
+
+    snapshot: str
+    data_hash: str
+    specs: tuple[ModelSpec, ...]
+    resources: Resources
+    offsets: dict[str, int]
+    trained_at: str
+    timeout_s: float
+
+
+class TrainedFolder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One trained model: its folder below the request's, and its manifest as plain values."""
+
+    folder: str
+    manifest: dict[str, Any]
+
+
+class TrainingResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What came of a request. ``seconds``: by step; ``peak_memory_mb``: PSS of the child and all below it."""
+
+    models: tuple[TrainedFolder, ...] = ()
+    not_trained: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
+    peak_memory_mb: float = 0.0
+    error: str = ""
+    error_kind: str = ""
+
+
+def write_request(folder: Path, request: TrainingRequest) -> list[str]:
+    """Write a request into an empty folder and return the command that serves it."""
+    (folder / REQUEST).write_bytes(msgspec.json.encode(request))
+    return [sys.executable, "-m", __name__, str(folder)]
+
+
+def read_result(folder: Path) -> TrainingResult | None:
+    """Return what a child left; None when it ended before it could say anything.
+
+    Raises:
+        IntegrityError: the file is not a result.
+    """
+    try:
+        return msgspec.json.decode((folder / RESULT).read_bytes(), type=TrainingResult)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise IntegrityError(f"{folder / RESULT}: {error}") from error
+
+
+def serve(folder: Path, say: Say) -> TrainingResult:
+    """Train what the request asks for; the result says why if that could not be done."""
+    request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=TrainingRequest)
+    started = time.monotonic()
+    with PeakMemory() as memory:
+        try:
+            result = _train(folder, request, say)
+        except StreamlakeError as error:
+            result = TrainingResult(error=str(error), error_kind=type(error).__name__)
+    return msgspec.structs.replace(
+        result,
+        peak_memory_mb=round(memory.peak_bytes / 2**20, 1),
+        seconds={**result.seconds, "total": round(time.monotonic() - started, 3)},
+    )
+
+
+def _train(folder: Path, request: TrainingRequest, say: Say) -> TrainingResult:
+    # its imports belong to the engine's start
+    import datetime as dt
+
+    from streamlake_assets.learning.train import train_spec
+    from streamlake_assets.learning.walk_forward import too_few_dates
+
+    frame, data_hash = read_snapshot(Path(request.snapshot))
+    if data_hash != request.data_hash:
+        raise IntegrityError(f"{request.snapshot} was replaced: it hashes to {data_hash}, not to {request.data_hash}")
+    reasons = {(spec.engine, spec.name): too_few_dates(spec, frame) for spec in request.specs}
+    wanted = [spec for spec in request.specs if not reasons[spec.engine, spec.name]]
+    seconds: dict[str, float] = {}
+    folders: list[TrainedFolder] = []
+    for name in dict.fromkeys(spec.engine for spec in wanted):
+        with closing(engine(name, request.resources)) as worker:
+            begun = time.monotonic()
+            worker.open()
+            seconds[f"{name}: open"] = round(time.monotonic() - begun, 3)
+            for spec in (spec for spec in wanted if spec.engine == name):
+                trained = train_spec(
+                    frame,
+                    data_hash,
+                    spec,
+                    worker,
+                    offsets=request.offsets,
+                    trained_at=dt.datetime.fromisoformat(request.trained_at),
+                )
+                target = folder / f"{len(folders):02d}-{name}-{spec.name}"
+                target.mkdir()
+                trained.save(target)
+                folders.append(TrainedFolder(folder=target.name, manifest=trained.manifest.to_dict()))
+                seconds[f"{name}: {spec.name}"] = round(trained.manifest.training_seconds, 3)
+                say(f"{name} {spec.name}: {trained.summary()}")
+    return TrainingResult(
+        models=tuple(folders), not_trained=tuple(reason for reason in reasons.values() if reason), seconds=seconds
+    )
+
+
+@contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """End this process and all below it when the time is over."""
+
+    def end() -> None:
+        sys.stderr.write(f"not done within {seconds:g} s: ended\n")
+        sys.stderr.flush()
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        os._exit(TIMED_OUT)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _log() -> Iterator[Say]:
+    """Yield what takes a line: the run's log under Dagster Pipes, else standard output."""
+    if _PIPES not in os.environ:
+        yield lambda text: print(text, flush=True)  # noqa: T201
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        yield pipes.log.info
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the process that started this one dies, however it dies (Linux)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the request in a folder; return the exit code: 0, or 1 when the result holds an error."""
+    folder = Path(arguments[0])
+    end_with_parent()
+    timeout_s = msgspec.json.decode((folder / REQUEST).read_bytes(), type=TrainingRequest).timeout_s
+    with bounded(timeout_s), _log() as say:
+        try:
+            result = serve(folder, say)
+        except Exception as error:
+            # no library means to raise it: the parent gets one line, its log the traceback
+            traceback.print_exc()
+            result = TrainingResult(error=f"{type(error).__name__}: {error}", error_kind="unexpected")
+    partial = folder / f"{RESULT}.partial"
+    partial.write_bytes(msgspec.json.encode(result))
+    partial.rename(folder / RESULT)
+    return 1 if result.error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
