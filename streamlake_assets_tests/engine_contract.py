@@ -78,7 +78,8 @@ def check_damage_is_refused(worker: Engine, spec: ModelSpec, fitted: FittedModel
         raw = path.read_bytes()
         damages = {
             "truncated": raw[: len(raw) // 2],
-            "flipped": bytes([raw[0] ^ 0xFF]) + raw[1:],
+            # formats mark their beginning or their end
+            "flipped": bytes([raw[0] ^ 0xFF]) + raw[1:-1] + bytes([raw[-1] ^ 0xFF]),
             "empty": b"",
             "text": b"not a model",
             "missing": None,

@@ -203,7 +203,7 @@ def train(settings: Settings, until: dt.date | None = None, say: Say = _silent) 
         for name in settings.training_engines:
             say(f"training and judging the models of {name}")
             try:
-                training.train_engine(engine, models, settings, name, training.run_child, now())
+                training.train_engine(engine, models, settings, name, training.run_child, now(), always=True)
             except (UsageError, ServerError) as error:
                 # the other engines are worth having
                 failed.append(str(error))

@@ -1,7 +1,9 @@
 """Models: the specs of each engine, trained from the snapshot, saved, judged against their baselines."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -11,6 +13,7 @@ from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import champions, training
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
+from streamlake_assets.market.retraining import RetrainDecision
 from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.stores import schema
@@ -47,6 +50,7 @@ def _engine_asset(name: str, kind: str, description: str) -> dg.AssetsDefinition
                 "versions": versions,
                 "new_versions": list(done.new_versions),
                 "left_out": list(done.reasons),
+                "retraining": _decisions(done.decisions),
                 "seconds": dict(done.seconds),
                 "peak_memory_mb": done.peak_memory_mb,
             },
@@ -154,6 +158,22 @@ def skill_is_plausible(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckRe
     """Judge the newest models' claims."""
     skills = {record["version"]: record["skill"] for record in training.skill_report(stores.models)}
     return check_result(quality.skill_is_plausible(skills))
+
+
+def _decisions(decisions: Mapping[str, RetrainDecision]) -> dg.MetadataValue[Any] | str:
+    records = [
+        dg.TableRecord(
+            {
+                "spec": name,
+                "trained": decision.retrain,
+                "reason": decision.reason,
+                "expected_gain": decision.expected_gain,
+                "cost_s": decision.compute_cost_s,
+            }
+        )
+        for name, decision in decisions.items()
+    ]
+    return dg.MetadataValue.table(records) if records else "no new data: every version exists"
 
 
 def _cell(value: object) -> str | int | float | bool | None:

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from streamlake_assets.errors import IntegrityError, ModelRefusedError, ServerError, UsageError
+from streamlake_assets.flows import retraining
 from streamlake_assets.learning import child
 from streamlake_assets.learning.engines import Resources
 from streamlake_assets.learning.manifest import Manifest, read_manifest
@@ -37,6 +38,7 @@ from streamlake_assets.learning.walk_forward import folds_of, too_few_dates
 from streamlake_assets.market.frames import TrainingFrame, training_frame
 from streamlake_assets.market.leaks import inspect
 from streamlake_assets.market.quality import Verdict
+from streamlake_assets.market.retraining import RetrainDecision
 from streamlake_assets.market.targets import Target
 from streamlake_assets.servers.tools import java_home
 from streamlake_assets.settings import LOOPBACK, Settings
@@ -65,6 +67,8 @@ class Published(NamedTuple):
     reasons: tuple[str, ...]
     seconds: Mapping[str, float] = MappingProxyType({})
     peak_memory_mb: float = 0.0
+    decisions: Mapping[str, RetrainDecision] = MappingProxyType({})
+    """Why each spec was trained or not, by name; a version that exists needs no decision."""
 
 
 Launch = Callable[[Sequence[str]], int]
@@ -136,11 +140,18 @@ def snapshot_offsets(folder: Path) -> dict[str, int]:
 
 
 def train_engine(
-    engine: sa.Engine, models: ModelFolder, settings: Settings, name: str, launch: Launch, now: dt.datetime
+    engine: sa.Engine,
+    models: ModelFolder,
+    settings: Settings,
+    name: str,
+    launch: Launch,
+    now: dt.datetime,
+    always: bool = False,
 ) -> Published:
     """Train one engine's specs from the snapshot in a process of its own; publish and register what came.
 
-    A version that exists is not made again: equal data, spec and seed are the same model.
+    A version that exists is not made again: equal data, spec and seed are the same model. On new data a spec is
+    trained when that pays (``market.retraining``), or ``always``.
 
     Args:
         engine: of the writing user.
@@ -149,6 +160,7 @@ def train_engine(
         name: of the engine.
         launch: runs a command to its end and returns its exit code.
         now: aware time of the run.
+        always: train on new data whether it pays or not.
 
     Raises:
         UsageError: there is no snapshot, or the specs cannot be fitted.
@@ -159,10 +171,12 @@ def train_engine(
         return Published((), (), (f"{name} is not among STREAMLAKE_ENGINES={settings.engines}",))
     folder = settings.data_dir / "training"
     offsets = snapshot_offsets(folder)
-    _, data_hash = read_snapshot(snapshot_path(folder))
+    frame, data_hash = read_snapshot(snapshot_path(folder))
     specs = specs_of(name, settings.min_history)
     known = [version for spec in specs if _is_whole(models, version := model_version(data_hash, spec))]
-    asked = tuple(spec for spec in specs if model_version(data_hash, spec) not in known)
+    missing = [spec for spec in specs if model_version(data_hash, spec) not in known]
+    decisions = {spec.name: retraining.decide(models, frame, spec) for spec in missing}
+    asked = tuple(spec for spec in missing if always or decisions[spec.name].retrain)
     done = child.TrainingResult()
     if asked:
         request = child.TrainingRequest(
@@ -179,7 +193,12 @@ def train_engine(
     plain = [models.manifest(version) for version in (*known, *new)]
     ledger.register_models(engine, plain)
     return Published(
-        tuple(read_manifest(one) for one in plain), new, done.not_trained, done.seconds, done.peak_memory_mb
+        tuple(read_manifest(one) for one in plain),
+        new,
+        done.not_trained,
+        done.seconds,
+        done.peak_memory_mb,
+        decisions,
     )
 
 
@@ -277,14 +296,14 @@ def engine_environment() -> dict[str, str]:
 
 
 def engine_is_trained(settings: Settings, models: ModelFolder, name: str) -> Verdict:
-    """Judge whether every spec of an engine has a model of the present training set, or a reason why not."""
+    """Judge whether every spec of an engine has a model, or too few dates to be judged."""
     if name not in settings.training_engines:
         return Verdict(True, f"{name} is not among STREAMLAKE_ENGINES", {"missing": [], "limit": 0})
-    frame, data_hash = read_snapshot(snapshot_path(settings.data_dir / "training"))
+    frame, _ = read_snapshot(snapshot_path(settings.data_dir / "training"))
     specs = specs_of(name, settings.min_history)
-    published = set(models.versions())
+    made = {plain["spec_hash"] for plain in models.catalogue().manifests}
     wanted = [spec for spec in specs if not too_few_dates(spec, frame)]
-    missing = [spec.name for spec in wanted if model_version(data_hash, spec) not in published]
+    missing = [spec.name for spec in wanted if spec.digest() not in made]
     text = f"{len(wanted) - len(missing)} of {len(specs)} specs trained; missing: {', '.join(missing) or 'none'}"
     return Verdict(not missing, text, {"missing": missing, "too_few_dates": len(specs) - len(wanted), "limit": 0})
 

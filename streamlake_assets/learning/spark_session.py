@@ -109,11 +109,11 @@ class LocalSpark:
         with needs_library("spark"):
             import pyspark
             from pyspark.core.context import SparkContext
-        if SparkContext._active_spark_context is not None:
-            raise UsageError("this process has another Spark session: one engine at a time")
         java_home = self._resources.java_home or os.environ.get("JAVA_HOME", "")
         if not (Path(java_home) / "bin" / "java").is_file():
             raise UsageError(f"engine spark needs a JDK 17: JAVA_HOME is {java_home or 'not set'!r}, no bin/java there")
+        if SparkContext._active_spark_context is not None:
+            raise UsageError("this process has another Spark session: one engine at a time")
         self._folder = tempfile.TemporaryDirectory(prefix="streamlake-spark-")
         try:
             settings = configuration(self._resources, self.folder)

@@ -169,6 +169,20 @@ def test_a_forecast_waits_for_a_bar_that_is_being_stored_and_is_late(known: Data
         assert issued.result(WAIT_S) == Issued(new=1, late=1, existing=0)
 
 
+def test_a_forecast_and_a_consumer_that_describes_its_instrument_do_not_lock_each_other_out(known: Database) -> None:
+    described = minutes(2, sector="Technology")
+    with ThreadPoolExecutor(2) as pool, paused_before(known.writer, "INSERT INTO bars") as (looked, go_on):
+        # it holds the instrument's row by now, and is about to ask for a place among its bars
+        stored = pool.submit(put, known, *described)
+        assert looked.wait(WAIT_S)
+        issued = pool.submit(ledger._issue, known.writer, [forecast()])
+        until(lambda: is_blocked(known), issued)
+        assert not issued.done()
+        go_on.set()
+        stored.result(WAIT_S)
+        assert issued.result(WAIT_S) == Issued(new=1, late=0, existing=0)
+
+
 def test_the_same_forecasts_issued_at_once_are_written_once(known: Database) -> None:
     put(known, *(bar(symbol=f"S{n}") for n in range(6)))
     wanted = [forecast(symbol=f"S{n}", target=target) for n in range(6) for target in Target]

@@ -191,35 +191,6 @@ def test_an_unopened_engine_says_so(frame: TrainingFrame) -> None:
         SparkEngine().transfer(LINEAR, *rows_of(frame, LINEAR))
 
 
-def test_a_missing_jdk_is_said(frame: TrainingFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="'/nowhere', no bin/java there"):
-        new_engine(java_home="/nowhere").fit(LINEAR, *rows_of(frame, LINEAR))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(UsageError, match="JAVA_HOME is 'not set'"):
-        new_engine(java_home="").open()
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("echo 'Unsupported class file version' >&2; exit 1", "did not start: Unsupported class file version"),
-        ("exit 0", "did not start"),
-        ("sleep 60", "did not start within"),
-    ],
-)
-def test_a_java_that_does_not_start_spark_is_said_in_time(script: str, reason: str, tmp_path: Path) -> None:
-    before = set(descendants())
-    program = tmp_path / "bin" / "java"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    engine = new_engine(java_home=str(tmp_path), start_timeout_s=1.0 if "within" in reason else 60.0)
-    with pytest.raises(ServerError, match=reason):
-        engine.open()
-    assert engine.spark.pid is None
-    assert set(descendants()) <= before
-
-
 def test_a_second_session_in_one_process_is_refused(worker: SparkEngine) -> None:
     worker.open()
     with pytest.raises(UsageError, match="one engine at a time"):

@@ -181,7 +181,7 @@ def test_the_interval_of_the_coefficient_covers(strength: float) -> None:
 
 
 def test_the_interval_is_as_wide_as_theory_says_and_wider_where_dates_repeat() -> None:
-    """Of n independent pairs the standard deviation of Spearman's is 1 / sqrt(n - 1); twenty dates alike make n / 20."""
+    """Of n independent pairs the standard deviation of Spearman's is 1 / sqrt(n - 1); twenty alike make it n / 20."""
     truth, forecast = np.random.default_rng(3).normal(size=(2, 2000))
     numbers, sessions = np.zeros(2000, dtype=np.int64), np.arange(2000)
     for repeats in (1, 20):
