@@ -17,6 +17,7 @@ from streamlake_assets.broker.topics import ensure_topics
 from streamlake_assets.errors import ServerError, TryLaterError, UsageError
 from streamlake_assets.flows import champions, forecasting, training
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
+from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.servers.configured import configured_servers
@@ -212,7 +213,7 @@ def train(settings: Settings, until: dt.date | None = None, say: Say = _silent) 
         champions.name_champions(engine, models)
         if failed:
             raise ServerError("; ".join(failed))
-        return training.skill_report(models, snapshot.data_hash)
+        return skill_report(models, snapshot.data_hash)
     finally:
         documents.close()
         engine.dispose()

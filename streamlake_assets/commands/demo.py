@@ -22,6 +22,7 @@ from streamlake_assets.commands.data import prepare, table_counts
 from streamlake_assets.commands.supervise import urls
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.flows import observations, training
+from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.market import quality
 from streamlake_assets.market.clock import REPLAY_PROCESS
@@ -272,7 +273,7 @@ def read_summary(
     spoken = {t: [row for row in rows if row.forecast.model_version == speaking.get(t)] for t in Target}
     # of the training set this demo made: the schedule may have trained on newer data since
     _, data_hash = read_snapshot(training.snapshot_path(settings.data_dir / "training"))
-    report = training.skill_report(ModelFolder(settings.data_dir / "models"), data_hash)
+    report = skill_report(ModelFolder(settings.data_dir / "models"), data_hash)
     named = ("engine", "target", "name", "version", "skill", "skill_low", "skill_high", "has_skill")
     return Summary(
         ok=not any(check.severity == "error" and not check.passed for check in checks),

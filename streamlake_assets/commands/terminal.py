@@ -174,7 +174,7 @@ def seconds(text: str) -> float:
 
 
 def show_skill(report: Sequence[Mapping[str, Any]]) -> None:
-    """Print what models are worth, as ``flows.training.skill_report`` gives it."""
+    """Print what models are worth, as ``flows.skill.skill_report`` gives it."""
     names = ("name", "version", "skill", "skill_low", "skill_high", "has_skill")
     table(
         "Skill over the baseline, out of fold, with its 95 % interval",

@@ -11,6 +11,7 @@ from streamlake_assets.defs import features
 from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import champions, training
+from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.retraining import RetrainDecision
@@ -145,7 +146,7 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
 )
 def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Write the skill of every model of the newest run."""
-    records = training.skill_report(stores.models)
+    records = skill_report(stores.models)
     stores.documents.put_report("skill", {"models": records, "made_at": stores.now()})
     table = [dg.TableRecord({name: _cell(value) for name, value in record.items()}) for record in records]
     return dg.MaterializeResult(
@@ -156,7 +157,7 @@ def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
 @dg.asset_check(asset=skill, description="No model claims more than a daily market allows: that would be a leak")
 def skill_is_plausible(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     """Judge the newest models' claims."""
-    skills = {record["version"]: record["skill"] for record in training.skill_report(stores.models)}
+    skills = {record["version"]: record["skill"] for record in skill_report(stores.models)}
     return check_result(quality.skill_is_plausible(skills))
 
 

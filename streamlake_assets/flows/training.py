@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -306,36 +306,6 @@ def engine_is_trained(settings: Settings, models: ModelFolder, name: str) -> Ver
     missing = [spec.name for spec in wanted if spec.digest() not in made]
     text = f"{len(wanted) - len(missing)} of {len(specs)} specs trained; missing: {', '.join(missing) or 'none'}"
     return Verdict(not missing, text, {"missing": missing, "too_few_dates": len(specs) - len(wanted), "limit": 0})
-
-
-def skill_report(models: ModelFolder, data_hash: str | None = None) -> list[dict[str, Any]]:
-    """Return what the models of one training set are worth, best first within each target; default: the newest set."""
-    manifests = [read_manifest(plain) for plain in models.catalogue().manifests]
-    if not manifests:
-        return []
-    newest = max((manifest.last_session, manifest.trained_at) for manifest in manifests)
-    wanted = data_hash or next(m.data_hash for m in manifests if (m.last_session, m.trained_at) == newest)
-    report = [
-        {
-            "target": manifest.target.value,
-            "name": manifest.name,
-            "engine": manifest.engine,
-            "version": manifest.version,
-            "skill": manifest.skill,
-            "skill_low": manifest.skill_low,
-            "skill_high": manifest.skill_high,
-            "has_skill": manifest.has_skill,
-            "rmse": manifest.rmse,
-            "baseline_rmse": manifest.baseline_rmse,
-            "direction_accuracy": manifest.direction_accuracy,
-            "direction_base_rate": manifest.direction_base_rate,
-            "test_rows": manifest.test_rows,
-            "last_session": manifest.last_session.isoformat(),
-        }
-        for manifest in manifests
-        if manifest.data_hash == wanted
-    ]
-    return sorted(report, key=lambda record: (record["target"], -record["skill"], record["version"]))
 
 
 def _offsets_path(folder: Path) -> Path:

@@ -217,6 +217,8 @@ class LocalSpark:
 
     def stop(self) -> None:
         """Close the session and end Java, by force if it does not go; its folder is removed."""
+        # without a session there is nothing to bring to an end in order
+        patience = _STOP_S if self._session is not None else 0.0
         try:
             if self._session is not None or self._process is not None:
                 self._disconnect()
@@ -224,7 +226,7 @@ class LocalSpark:
             self._session = None
             process, self._process = self._process, None
             if process is not None:
-                _end(process)
+                _end(process, patience)
             folder, self._folder = self._folder, None
             if folder is not None:
                 folder.cleanup()
@@ -253,12 +255,12 @@ class LocalSpark:
         SparkSession._instantiatedSession = None
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", patience: float) -> None:
     if process.stdin is not None:
         with suppress(OSError):
             process.stdin.close()
     try:
-        process.wait(_STOP_S)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -35,11 +35,15 @@ class Algorithm(StrEnum):
 
 
 class WalkForwardPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a model is judged: dates before the first test, dates per step, dates left out before each test."""
+    """How a model is judged: dates before the first test, dates per step, dates left out before each test.
+
+    ``seeds`` walks are made, the first with the spec's own seed: that one decides, the others say how much chance does.
+    """
 
     first_train: int = 252
     step: int = 63
     embargo: int = 5
+    seeds: int = 1
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -220,7 +224,9 @@ def _spec(
 def _plan(engine: str, algorithm: Algorithm) -> WalkForwardPlan:
     if engine in ("dask", "spark"):
         return CLUSTER_PLAN
-    return WalkForwardPlan() if algorithm is Algorithm.LINEAR else TREE_PLAN
+    if algorithm is Algorithm.LINEAR:
+        return WalkForwardPlan()
+    return msgspec.structs.replace(TREE_PLAN, seeds=3) if algorithm is Algorithm.FOREST else TREE_PLAN
 
 
 def linear_spec(target: Target, engine: str, *, min_history: int = 63, seed: int = 0) -> ModelSpec:

@@ -5,13 +5,16 @@ model serves (``serve``).
 """
 
 import datetime as dt
+import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from streamlake_assets.errors import UsageError
@@ -19,10 +22,14 @@ from streamlake_assets.learning.engines import Engine, FittedModel, engine
 from streamlake_assets.learning.losses import write_losses
 from streamlake_assets.learning.manifest import Manifest
 from streamlake_assets.learning.spec import ModelSpec, model_version
-from streamlake_assets.learning.walk_forward import fit_on, walk_forward
+from streamlake_assets.learning.walk_forward import OutOfFold, fit_on, walk_forward
+from streamlake_assets.market.evaluation import Evaluation, OverSeeds, evaluate, over_seeds
 from streamlake_assets.market.forecasts import COVERAGE
 from streamlake_assets.market.frames import TrainingFrame
 from streamlake_assets.market.gate import DateLosses, Evidence, update
+
+EVALUATION: Final = "evaluation.json"
+"""Beside each model: fold table, skill over every naive method, coverage by quarter, and what other seeds gave."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,20 @@ class TrainedModel:
     manifest: Manifest
     fitted: FittedModel
     losses: DateLosses
+    evaluation: Evaluation | None
+    """None of a version 0 that could not be judged by folds."""
+    over_seeds: dict[str, OverSeeds]
+    """Mean and deviation of each headline figure; empty where one seed was tried."""
 
     def save(self, folder: Path) -> None:
-        """Write the model's files, and its losses out of fold, into an existing, empty folder."""
+        """Write the model's files, its evaluation and its losses out of fold, into an existing, empty folder."""
         self.fitted.save(folder)
         write_losses(folder, self.losses)
+        plain = {
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+            "over_seeds": {name: asdict(figure) for name, figure in self.over_seeds.items()},
+        }
+        (folder / EVALUATION).write_text(json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
     def summary(self) -> str:
         """Return in one line what the model is worth and what it took."""
@@ -91,6 +107,13 @@ def train_spec(
     """Judge one spec and fit it, by an engine that may be open already: see ``train``."""
     started = time.monotonic()
     judged = walk_forward(spec, worker, frame)
+    evaluation, over = None, {}
+    if all(len(fold.train) for fold in judged.folds):
+        evaluation = _evaluated(frame, spec, judged)
+        seeds = [msgspec.structs.replace(spec, seed=spec.seed + more) for more in range(1, spec.plan.seeds)]
+        if seeds:
+            others = [_evaluated(frame, one, walk_forward(one, worker, frame)) for one in seeds]
+            over = over_seeds([evaluation, *others])
     fitted = fit_on(spec, worker, frame, np.arange(len(frame)))
     seconds = time.monotonic() - started
     skill, evidence = judged.skill, update(Evidence(), judged.losses)
@@ -120,11 +143,17 @@ def train_spec(
         direction_base_rate=skill.direction_base_rate,
         test_rows=skill.rows,
         test_dates=skill.dates,
-        folds=judged.folds,
+        folds=len(judged.folds),
         quantile=judged.quantile,
         coverage=COVERAGE,
         library_versions={"python": platform.python_version(), **worker.library_versions()},
         trained_at=trained_at,
         training_seconds=seconds,
     )
-    return TrainedModel(manifest, fitted.model, judged.losses)
+    return TrainedModel(manifest, fitted.model, judged.losses, evaluation, over)
+
+
+def _evaluated(frame: TrainingFrame, spec: ModelSpec, judged: OutOfFold) -> Evaluation:
+    return evaluate(
+        frame, spec.target, judged.rows, judged.forecast, judged.folds, judged.low, judged.high, seed=spec.seed
+    )

@@ -16,21 +16,25 @@ from streamlake_assets.learning.spec import ModelSpec
 from streamlake_assets.market.forecasts import COVERAGE
 from streamlake_assets.market.frames import TrainingFrame
 from streamlake_assets.market.gate import DateLosses, date_losses
+from streamlake_assets.market.intervals import WARM_UP_DATES, rolling_intervals, serving_quantile
 from streamlake_assets.market.selection import select_features
 from streamlake_assets.market.series import FloatArray, IntArray
-from streamlake_assets.market.skill import Fold, Skill, conformal_quantile, measure_skill, walk_forward_folds
+from streamlake_assets.market.skill import Fold, Skill, measure_skill, walk_forward_folds
 
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
     """Forecasts that no row took part in: ``rows`` index the frame, ``forecast`` is in the target's own unit.
 
-    ``losses`` are the same forecasts' errors by date, in model units.
+    ``losses`` are the same forecasts' errors by date, in model units. ``low`` and ``high`` bound each forecast as it
+    would have been served, NaN in the warm-up; ``quantile`` is the half width after the last date, in units of scale.
     """
 
     rows: IntArray
     forecast: FloatArray
-    folds: int
+    low: FloatArray
+    high: FloatArray
+    folds: list[Fold]
     skill: Skill
     quantile: float
     losses: DateLosses
@@ -107,10 +111,15 @@ def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOf
         forecast = np.maximum(forecast, 0.0)  # as market.targets: what is issued is what is judged; NaN stays NaN
     rows = np.sort(np.concatenate([fold.test for fold in folds]))
     truth, made = frame.y[target][rows], forecast[rows]
+    # of a short history half the dates have to do
+    warm_up = min(WARM_UP_DATES, max(1, len(np.unique(frame.target_sessions[rows])) // 2))
+    low, high = rolling_intervals(frame, target, rows, made, COVERAGE, warm_up=warm_up)
     return OutOfFold(
         rows=rows,
         forecast=made,
-        folds=len(folds),
+        low=low,
+        high=high,
+        folds=folds,
         skill=measure_skill(
             frame.sessions[rows],
             truth,
@@ -119,6 +128,6 @@ def walk_forward(spec: ModelSpec, engine: Engine, frame: TrainingFrame) -> OutOf
             directional=target.has_direction,
             seed=spec.seed,
         ),
-        quantile=conformal_quantile((truth - made) / scale[rows], COVERAGE),
+        quantile=serving_quantile(frame, target, rows, made, COVERAGE, warm_up=warm_up),
         losses=date_losses(frame.sessions[rows], truth, made, frame.baseline[target][rows], scale[rows]),
     )

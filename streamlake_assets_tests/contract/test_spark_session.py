@@ -31,9 +31,12 @@ def test_a_missing_jdk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sleep 60", "did not start within"),
     ],
 )
-def test_a_java_that_does_not_start_spark_is_said_in_time(script: str, reason: str, tmp_path: Path) -> None:
+def test_a_java_that_does_not_start_spark_is_said_in_time(
+    script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = set(descendants())
-    folders = set(Path(tempfile.gettempdir()).glob("streamlake-spark-*"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     program = tmp_path / "bin" / "java"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -43,7 +46,7 @@ def test_a_java_that_does_not_start_spark_is_said_in_time(script: str, reason: s
         engine.open()
     assert engine.spark.pid is None
     assert set(descendants()) <= before
-    assert set(Path(tempfile.gettempdir()).glob("streamlake-spark-*")) == folders
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_the_session_is_local_unless_a_cluster_is_named(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from streamlake_assets.definitions import defs
 from streamlake_assets.defs.jobs import RETRY_AFTER_S, raw_watermark, refresh_needed
 from streamlake_assets.errors import StreamlakeError
-from streamlake_assets.flows import champions, observations, training
+from streamlake_assets.flows import champions, observations
 from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.flows.forecasting import issue_forecasts
+from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.market.contract import encode_bar
 from streamlake_assets.market.sessions import daily_bar_time
 from streamlake_assets.market.targets import Target
@@ -173,9 +174,7 @@ def test_a_refresh_that_failed_is_asked_for_again_after_a_while_without_new_mess
 def test_the_register_and_not_the_folder_names_the_champion(market: Market) -> None:
     access, target = market.access, Target.LOG_RANGE
     named = champions.champion_of(access.reader, access.models, target).model.version
-    other = next(
-        m["version"] for m in training.skill_report(access.models) if m["version"] != named and m["target"] == target
-    )
+    other = next(m["version"] for m in skill_report(access.models) if m["version"] != named and m["target"] == target)
     with tables_restored(market.settings, schema.champions):
         assert ledger.set_champion(access.writer, target, other, "a test")
         assert champions.champion_of(access.reader, access.models, target).model.version == other

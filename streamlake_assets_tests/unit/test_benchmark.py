@@ -1,8 +1,6 @@
 """The benchmark's plan, its order of a run, its findings and its page, on made measurements with known laws."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,39 +9,19 @@ from streamlake_assets.errors import UsageError
 from streamlake_assets.flows import benchmark, benchmark_findings, benchmark_page, benchmark_run
 from streamlake_assets.flows.benchmark_plan import BY_KEY, CONTESTANTS, PROFILES, Measure, measures
 from streamlake_assets.flows.limited_child import Ended
-from streamlake_assets.learning import certificate, timing
 from streamlake_assets.learning.spec import Algorithm
 from streamlake_assets.learning.timing import Timing
 from streamlake_assets.market.frames import TrainingFrame, training_frame
+from streamlake_assets_tests.benchmark_data import (
+    LAWS,
+    QUICK,
+    ROWS,
+    certified,
+    failure,
+    in_place_of_processes,
+    timed,
+)
 from streamlake_assets_tests.series_data import planted_range
-
-LAWS = {"sklearn": (0.1, 1e-4), "dask": (3.0, 1.2e-4), "spark": (10.0, 1e-5), "xgboost": (0.2, 1e-6)}
-"""Seconds to start and seconds for each row: Spark overtakes scikit-learn where 0.1 + 1e-4 n = 10 + 1e-5 n."""
-ROWS = (10_000, 100_000, 1_000_000)
-QUICK = PROFILES["quick"]._replace(budget_s=None, idle_s=0.0, rounds={10_000: 2, 100_000: 1, 1_000_000: 1})
-Answer = Callable[[Measure], Timing | Ended]
-
-
-def timed(wanted: Measure) -> Timing:
-    start, each = LAWS[wanted.contestant.engine]
-    if wanted.pairs:
-        return Timing(ours=(1.02, 1.04, 1.0), bare=(1.0, 1.0, 1.0), versions={"library": "1"})
-    fit = each * wanted.rows
-    seconds = {"import": start / 2, "open": start / 2, "transfer": 1e-6, "fit_cold": fit, "fit_warm": fit}
-    seconds |= {"fetch": 1e-6, "predict": 0.01, "save": 0.1, "load": 0.1, "close": 0.1}
-    return Timing(
-        seconds=seconds,
-        cpu_seconds=seconds,
-        warm=(fit,),
-        one_row_us=100.0,
-        rmse=2.0,
-        r2=0.8 if wanted.contestant.engine != "spark" else 0.79,
-        processes=1,
-        model_files=1,
-        model_bytes=1_000,
-        rows_mib=1.0,
-        versions={"library": "1"},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -53,47 +31,7 @@ def frame() -> TrainingFrame:
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """In place of processes: the certificate and an answer to each measurement; ``made`` counts them."""
-    state: dict[str, Any] = {"answer": timed, "certificate": certified(), "made": []}
-
-    def run(command: list[str], log: Path, limits: Any, variables: Any) -> Ended:
-        ended = Ended(0, "", "watched" if limits.memory_mib else "", 2.0, 5.0, 300.0, (), "")
-        folder = log.parent
-        if certificate.__name__ in command:
-            state["result"] = None
-            return ended
-        request = timing.msgspec.json.decode((folder / "request.json").read_bytes(), type=timing.TimingRequest)
-        key = request.spec.name
-        wanted = Measure(
-            BY_KEY[key],
-            request.rows,
-            len(request.spec.features),
-            request.resources.cores,
-            pairs=request.pairs,
-            cap_mib=limits.memory_mib,
-            heap_mib=request.resources.jvm_memory_mb,
-        )
-        state["made"].append(wanted)
-        answer = state["answer"](wanted)
-        state["result"] = answer if isinstance(answer, Timing) else None
-        return answer if isinstance(answer, Ended) else ended
-
-    monkeypatch.setattr(benchmark_run, "run_limited", run)
-    monkeypatch.setattr(benchmark_run, "engine_environment", dict)
-    monkeypatch.setattr(benchmark_run.machine, "wait_idle", lambda _: 1.0)
-    monkeypatch.setattr(benchmark_run.timing, "read_result", lambda _: state["result"])
-    monkeypatch.setattr(benchmark_run.timing, "read_phase", lambda _: "fit_cold")
-    monkeypatch.setattr(benchmark_run.certificate, "read_result", lambda _: state["certificate"])
-    return state
-
-
-def certified(*failed: dict[str, Any]) -> dict[str, Any]:
-    good = {"engine": "spark", "algorithm": "linear", "passed": True, "note": ""}
-    return {"valid": not failed, "findings": [one["note"] for one in failed], "checks": [good, *failed], "specs": []}
-
-
-def failure(engine: str, algorithm: str, note: str) -> dict[str, Any]:
-    return {"engine": engine, "algorithm": algorithm, "passed": False, "note": note}
+    return in_place_of_processes(monkeypatch)
 
 
 def run(frame: TrainingFrame, profile: Any = QUICK) -> dict[str, Any]:
