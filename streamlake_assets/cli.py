@@ -65,6 +65,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the summary instead of staying up.")] = False,
     speed: Annotated[float | None, typer.Option(min=0.01, help="Live sessions per second; --once: no pauses.")] = None,
     nifi: Nifi = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Make the reports too: minutes more.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the whole chain on real servers and 12,154 real bars, then stay up until Ctrl-C."""
@@ -81,6 +82,7 @@ def demo(
         once,
         speed if once or speed is not None else 1.0,
         supervise.with_nifi(settings, False if once and nifi is None else nifi, progress()),
+        reports,
         lambda summary: emit(summary) if as_json else print_summary(out, summary, shown),
     )
     raise typer.Exit(0 if ok else 1)

@@ -52,6 +52,11 @@ def in_place_of_processes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             state["result"] = None
             return ended
         request = timing.msgspec.json.decode((folder / "request.json").read_bytes(), type=timing.TimingRequest)
+        if request.snapshot:
+            state["result"] = Timing(
+                seconds={"import": 1.0, **{spec.name: 2.0 for spec in (request.spec, *request.more)}}
+            )
+            return ended
         key = request.spec.name
         wanted = Measure(
             BY_KEY[key],

@@ -86,13 +86,20 @@ class Demo:
     """One demo on a running supervisor. ``run`` does all stages; nothing is stopped by it."""
 
     def __init__(
-        self, settings: Settings, supervisor: Supervisor, say: Say, speed: float | None, nifi: bool = False
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        say: Say,
+        speed: float | None,
+        nifi: bool = False,
+        reports: bool = False,
     ) -> None:
         self._settings = settings
         self._supervisor = supervisor
         self._say = say
         self._speed = speed
         self._nifi = nifi
+        self._reports = reports
         self._seconds: dict[str, float] = {}
 
     def run(self, once: bool) -> Summary:
@@ -135,6 +142,9 @@ class Demo:
                 driver.tick_raw_watermark()
                 # in ``once`` no daemon ticks the sensor: it is asked here, and what it asks for is run
                 driver.tick_refresh() or driver.run("refresh")
+            if self._reports:
+                with self._stage("reports", "Dagster: benchmark of the engines, claims audit, value of signals"):
+                    driver.run("reports")
             return self._summary(reader, documents, driver, servers, before)
         finally:
             driver.close()
@@ -308,6 +318,7 @@ def run_demo(
     once: bool,
     speed: float | None,
     with_nifi: bool,
+    with_reports: bool,
     on_summary: Callable[[Summary], None],
 ) -> bool:
     """Run the demo under a supervisor; without ``once`` stay up until Ctrl-C. Return whether every stage held.
@@ -317,7 +328,7 @@ def run_demo(
     """
     with Supervisor(settings, say) as supervisor:
         try:
-            summary = Demo(settings, supervisor, say, speed, with_nifi).run(once)
+            summary = Demo(settings, supervisor, say, speed, with_nifi, with_reports).run(once)
         except KeyboardInterrupt:
             raise StreamlakeError("stopped before the end") from None
         on_summary(summary)

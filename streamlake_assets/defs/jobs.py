@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from streamlake_assets.defs import documents, features, forecasts, models, raw
+from streamlake_assets.defs import benchmark, claims, documents, features, forecasts, models, raw, value
 from streamlake_assets.defs.common import plain_metadata
 from streamlake_assets.flows import observations
 from streamlake_assets.flows.observations import Watermark
@@ -40,6 +40,12 @@ daily = dg.define_asset_job(
     selection=DOCUMENTS | LEARNING | SERVING | WATCHED | RAW_CHECKS,
     tags=MAX_RUNTIME,
     description="Everything, models included: the daily refresh.",
+)
+reports = dg.define_asset_job(
+    "reports",
+    selection=dg.AssetSelection.assets(benchmark.benchmark, claims.claims_audit, value.value),
+    tags={"dagster/max_runtime": "3600"},
+    description="The training benchmark, the claims audit and what forecasts are worth: on demand, minutes.",
 )
 daily_refresh = dg.ScheduleDefinition(
     name="daily_refresh",

@@ -50,6 +50,7 @@ def page(report: Report, image: Image) -> str:
         tables.heaps(report),
         tables.other_sizes(report),
         tables.accuracy(report),
+        tables.real_fits(report),
         tables.complexity(report),
         tables.runner(report),
         _left_out(report),

@@ -62,6 +62,8 @@ CONTESTANTS: Final = (
     Contestant("xgboost", Algorithm.XGBOOST, "XGBoost", "boosting", "XGBoost", False),
 )
 BY_KEY: Final = {one.key: one for one in CONTESTANTS}
+COMPARED: Final = tuple(dict.fromkeys(one.engine for one in CONTESTANTS if one.task != "boosting"))
+"""Engines that fit the same models; the others are references."""
 ENGINES: Final = tuple(dict.fromkeys(one.engine for one in CONTESTANTS))
 
 

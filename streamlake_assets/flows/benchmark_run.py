@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streamlake_assets.errors import MissingToolError
 from streamlake_assets.flows import benchmark_findings as findings
 from streamlake_assets.flows import machine
 from streamlake_assets.flows.benchmark_plan import (
     BY_KEY,
+    COMPARED,
     CONTESTANTS,
     ENGINES,
     Contestant,
@@ -34,6 +36,7 @@ from streamlake_assets.learning.complexity import engine_complexity
 from streamlake_assets.learning.engines import Resources
 from streamlake_assets.learning.parity import ANY
 from streamlake_assets.learning.snapshot import write_snapshot
+from streamlake_assets.learning.spec import default_specs
 from streamlake_assets.market.frames import TrainingFrame
 
 Say = Callable[[str], None]
@@ -68,13 +71,23 @@ class Run:
     left_out: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    real_fits: list[dict[str, Any]] = field(default_factory=list)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def find_java(self) -> None:
+        """Get what engines need of the environment; without a JDK Spark is missing, and only Spark."""
+        try:
+            self.variables = engine_environment()
+        except MissingToolError as error:
+            self.missing["spark"] = str(error)
 
     def certify(self, frame: TrainingFrame, engines: tuple[str, ...]) -> dict[str, Any]:
         """Let the engines be certified in a process of its own; return the certificate as plain data.
 
         An engine that could not be asked at all is missing and makes the certificate of the others no less valid.
         """
-        compared = [one for one in CONTESTANTS if one.engine in engines and one.task in findings.TASKS]
+        asked = [name for name in engines if name not in self.missing]
+        compared = [one for one in CONTESTANTS if one.engine in asked and one.task in findings.TASKS]
         specs = [one.project_spec(target) for target in self.profile.certified for one in compared]
         with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
             folder = Path(place)
@@ -88,7 +101,7 @@ class Run:
             )
             command = certificate.write_request(folder, request)
             limits = Limits(request.timeout_s + _OUTSIDE_S)
-            ended = run_limited(command, folder / "log", limits, engine_environment())
+            ended = run_limited(command, folder / "log", limits, self.variables)
             found = certificate.read_result(folder)
         if found is None:
             why = f"no certificate: {ended.stopped_by or _last_line(ended.log) or f'exit code {ended.code}'}"
@@ -122,7 +135,7 @@ class Run:
             folder = Path(place)
             command = timing.write_request(folder, request)
             limits = Limits(seconds + _OUTSIDE_S, wanted.cap_mib)
-            ended = run_limited(command, folder / "log", limits, engine_environment())
+            ended = run_limited(command, folder / "log", limits, self.variables)
             found, phase = timing.read_result(folder), timing.read_phase(folder)
         result = found or timing.Timing(
             error=_last_line(ended.log) or f"ended with code {ended.code}", error_kind="died"
@@ -152,6 +165,42 @@ class Run:
             self.missing[one.engine] = result.error
         self.say(_line(record))
         return record
+
+    def final_fits(self, name: str, frame: TrainingFrame) -> None:
+        """Time the project's final fits on the real rows by one engine, cold: both targets, linear and forest."""
+        one = next(c for c in CONTESTANTS if c.engine == name and c.task == "forest")
+        if not self.affords(Measure(one, len(frame))):
+            return
+        first, *more = [spec for spec in default_specs((name,)) if spec.engine == name]
+        heap = self.profile.heap_mib
+        with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
+            folder = Path(place)
+            write_snapshot(frame, folder / "rows.parquet")
+            request = timing.TimingRequest(
+                spec=first,
+                more=tuple(more),
+                rows=len(frame),
+                snapshot=str(folder / "rows.parquet"),
+                resources=Resources(jvm_memory_mb=heap),
+                timeout_s=self.profile.timeout_s,
+            )
+            command = timing.write_request(folder, request)
+            limits = Limits(self.profile.timeout_s + _OUTSIDE_S)
+            ended = run_limited(command, folder / "log", limits, self.variables)
+            found = timing.read_result(folder)
+        reason = found.error if found else ended.stopped_by or _last_line(ended.log) or f"exit code {ended.code}"
+        total = round(sum(found.seconds.values()), 3) if found and not reason else None
+        self.real_fits.append(
+            {
+                "engine": name,
+                "rows": len(frame),
+                "seconds": found.seconds if found else {},
+                "total_s": total,
+                "peak_mib": ended.peak_mib,
+                "reason": reason,
+            }
+        )
+        self.say(f"{name}: final fits on {len(frame):,} real rows: {reason or f'{total:.1f} s in all'}")
 
     def affords(self, wanted: Measure) -> bool:
         """Whether there is time for a measurement, judged by the dearest like it so far; says so if there is not."""
@@ -224,15 +273,17 @@ def run_benchmark(
         "machine": machine.facts(_PACKAGES),
         "engines": list(engines),
     }
+    run.find_java()
     report["certificate"] = run.certify(frame, tuple(engines))
     if report["certificate"]["valid"]:
-        _measure_all(run, tuple(engines))
+        _measure_all(run, tuple(engines), frame)
     for name in engines:
         of_engine = [r for r in run.records if BY_KEY[r["key"]].engine == name]
         if of_engine and all(r["failed"] for r in of_engine) and name not in run.missing:
             run.missing[name] = of_engine[0]["reason"]
     report |= {
         "records": run.records,
+        "real_fits": run.real_fits,
         "left_out": run.left_out,
         "missing": run.missing,
         "versions": run.versions,
@@ -242,13 +293,16 @@ def run_benchmark(
     return report | {"findings": findings.findings(report)}
 
 
-def _measure_all(run: Run, engines: tuple[str, ...]) -> None:
+def _measure_all(run: Run, engines: tuple[str, ...], frame: TrainingFrame) -> None:
     engines = tuple(name for name in engines if name not in run.missing)
     for wanted in measures(run.profile, engines):
         if reason := run.hopeless(wanted):
             run.left_out.append(f"{_what(wanted)}: {reason}")
         elif run.affords(wanted):
             run.measure(wanted)
+    for name in engines:
+        if name in COMPARED and name not in run.missing:
+            run.final_fits(name, frame)
     for key, features in run.profile.capped.items():
         if BY_KEY[key].engine in engines:
             _climb(run, BY_KEY[key], features)

@@ -274,6 +274,29 @@ def runner(report: Report) -> str:
     )
 
 
+def real_fits(report: Report) -> str:
+    """Return the final fits on the real rows, engine by engine and in all."""
+    rows = [
+        (
+            one["engine"],
+            f"{one['rows']:,}",
+            "; ".join(f"{name} {_seconds(value)}" for name, value in one["seconds"].items()),
+            _seconds(one["total_s"]) if not one["reason"] else f"**{one['reason']}**",
+            f"{one['peak_mib']:,.0f}",
+        )
+        for one in report["real_fits"]
+    ]
+    head = ("engine", "rows", "seconds", "in all", "peak MiB")
+    done = [one["total_s"] for one in report["real_fits"] if one["total_s"] is not None]
+    said = f"\n\nAll {len(done)} engines together: {sum(done):.1f} s." if len(done) == len(rows) else ""
+    return (
+        "## Final fits on the real bars\n\nOne process for each engine, cold: import, rows, session, then every "
+        "default spec once.\n\n" + table(head, rows) + said
+        if rows
+        else ""
+    )
+
+
 def runs(report: Report) -> str:
     """Return every measurement."""
     rows = [

@@ -168,7 +168,7 @@ def bounded(seconds: float) -> Iterator[None]:
 def _log() -> Iterator[Say]:
     """Yield what takes a line: the run's log under Dagster Pipes, else standard output."""
     if _PIPES not in os.environ:
-        yield lambda text: print(text, flush=True)  # noqa: T201
+        yield _line
         return
     from dagster_pipes import open_dagster_pipes
 

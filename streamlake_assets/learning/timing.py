@@ -30,6 +30,7 @@ from streamlake_assets.errors import IntegrityError, StreamlakeError, UsageError
 from streamlake_assets.learning.child import REQUEST, RESULT, bounded, end_with_parent
 from streamlake_assets.learning.engines import Engine, FittedModel, Resources, engine, needs_library
 from streamlake_assets.learning.made_rows import made_rows, score
+from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.learning.spec import ModelSpec
 from streamlake_assets.market.series import FloatArray
 
@@ -50,6 +51,8 @@ class TimingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What to measure: a spec on so many made rows, within so many seconds; its features are those of the spec.
 
     ``pairs``: instead of single phases, so many fits by this project's runner and by the bare library, in turn.
+    ``snapshot``: instead of made rows, one final fit of ``spec`` and of each of ``more`` (same engine) on all rows of a
+    training set.
     """
 
     spec: ModelSpec
@@ -58,6 +61,8 @@ class TimingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     timeout_s: float
     warm_fits: int = 1
     pairs: int = 0
+    snapshot: str = ""
+    more: tuple[ModelSpec, ...] = ()
     test_rows: int = TEST_ROWS
     seed: int = 1
 
@@ -155,16 +160,13 @@ def measure(folder: Path, request: TimingRequest) -> Timing:
         ServerError: the engine's session or cluster died.
     """
     clock = Clock(folder)
+    if request.snapshot:
+        return _final_fits(clock, request)
     features = len(request.spec.features)
     (folder / PHASE).write_text("rows")
     x, y = made_rows(request.rows, features, request.seed)
     test_x, test_y = made_rows(request.test_rows, features, TEST_SEED)
-    with clock.phase("import"), needs_library(request.spec.engine):
-        # an engine imports its library when it first needs it: here that is now
-        for module in LIBRARY.get(request.spec.engine, ()):
-            import_module(module)
-        worker = engine(request.spec.engine, request.resources)
-    with closing(worker):
+    with closing(_engine(clock, request)) as worker:
         with clock.phase("open"):
             worker.open()
         if request.pairs:
@@ -217,6 +219,28 @@ def measure(folder: Path, request: TimingRequest) -> Timing:
         rows_mib=round((x.nbytes + y.nbytes) / 2**20, 1),
         versions=versions,
     )
+
+
+def _engine(clock: Clock, request: TimingRequest) -> Engine:
+    with clock.phase("import"), needs_library(request.spec.engine):
+        # an engine imports its library when it first needs it: here that is now
+        for module in LIBRARY.get(request.spec.engine, ()):
+            import_module(module)
+        return engine(request.spec.engine, request.resources)
+
+
+def _final_fits(clock: Clock, request: TimingRequest) -> Timing:
+    """Fit each spec once, cold, on all rows of a snapshot; phases: import, rows, open, then one for each spec."""
+    worker = _engine(clock, request)
+    with closing(worker):
+        with clock.phase("rows"):
+            frame, _ = read_snapshot(Path(request.snapshot))
+        with clock.phase("open"):
+            worker.open()
+        for spec in (request.spec, *request.more):
+            with clock.phase(spec.name):
+                worker.fit(spec, frame.columns(spec.features), frame.y[spec.target] / frame.scale[spec.target])
+        return Timing(seconds=clock.seconds, cpu_seconds=clock.cpu_seconds, versions=worker.library_versions())
 
 
 def _pairs(

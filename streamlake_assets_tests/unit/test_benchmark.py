@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamlake_assets.errors import UsageError
+from streamlake_assets.errors import MissingToolError, UsageError
 from streamlake_assets.flows import benchmark, benchmark_findings, benchmark_page, benchmark_run
 from streamlake_assets.flows.benchmark_plan import BY_KEY, CONTESTANTS, PROFILES, Measure, measures
 from streamlake_assets.flows.limited_child import Ended
@@ -163,6 +163,27 @@ def test_caps_are_climbed_until_one_fails_and_heaps_are_halved(frame: TrainingFr
 def test_the_runner_s_cost_is_a_ratio_within_pairs(frame: TrainingFrame, children: dict[str, Any]) -> None:
     (first, *_) = run(frame)["findings"]["runner"]
     assert (first["ratio"], first["range"], first["reached"]) == (pytest.approx(1.02), [1.0, 1.04], True)
+
+
+def test_final_fits_on_the_real_rows_are_timed_by_engine(frame: TrainingFrame, children: dict[str, Any]) -> None:
+    report = run(frame)
+    assert [(one["engine"], one["rows"], one["total_s"]) for one in report["real_fits"]] == [
+        (name, len(frame), 1.0 + 4 * 2.0) for name in ("sklearn", "dask", "spark")
+    ]
+    assert "All 3 engines together: 27.0 s." in benchmark.benchmark_page(report)
+
+
+def test_without_a_jdk_spark_is_missing_and_only_spark(
+    frame: TrainingFrame, children: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> dict[str, str]:
+        raise MissingToolError("no JDK 17: apt-get install openjdk-17-jre-headless")
+
+    monkeypatch.setattr(benchmark_run, "engine_environment", none)
+    report = run(frame)
+    assert list(report["missing"]) == ["spark"]
+    assert {m.contestant.engine for m in children["made"]} == {"sklearn", "dask", "xgboost"}
+    assert benchmark.judge(report).passed
 
 
 def test_what_there_is_no_time_for_is_named(frame: TrainingFrame, children: dict[str, Any]) -> None:

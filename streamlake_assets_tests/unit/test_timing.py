@@ -13,7 +13,11 @@ from streamlake_assets.flows.limited_child import Limits, run_limited
 from streamlake_assets.learning import bare, timing
 from streamlake_assets.learning.engines import Resources
 from streamlake_assets.learning.made_rows import made_rows, score
+from streamlake_assets.learning.snapshot import write_snapshot
+from streamlake_assets.learning.spec import default_specs
+from streamlake_assets.market.frames import training_frame
 from streamlake_assets.market.series import FloatArray
+from streamlake_assets_tests.series_data import planted_range
 
 FEATURES = 6
 
@@ -44,6 +48,15 @@ def test_the_runner_and_the_bare_script_fit_in_turn(tmp_path: Path) -> None:
     found = timing.measure(tmp_path, request("sklearn/forest", pairs=2))
     assert (len(found.ours), len(found.bare)) == (2, 2)
     assert min(*found.ours, *found.bare) > 0
+
+
+def test_final_fits_take_the_specs_as_they_are_on_a_snapshot(tmp_path: Path) -> None:
+    frame = training_frame([planted_range(300, 1)], None, 63)
+    write_snapshot(frame, tmp_path / "rows.parquet")
+    first, *more = [spec for spec in default_specs() if spec.engine == "sklearn"]
+    wanted = request("sklearn/linear", spec=first, more=tuple(more), snapshot=str(tmp_path / "rows.parquet"))
+    found = timing.measure(tmp_path, wanted)
+    assert set(found.seconds) == {"import", "rows", "open", first.name, *(spec.name for spec in more)}
 
 
 def test_a_bare_script_that_fits_another_model_is_no_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
