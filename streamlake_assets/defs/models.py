@@ -148,7 +148,8 @@ def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Write the skill of every model of the newest run."""
     records = skill_report(stores.models)
     stores.documents.put_report("skill", {"models": records, "made_at": stores.now()})
-    table = [dg.TableRecord({name: _cell(value) for name, value in record.items()}) for record in records]
+    columns = dict.fromkeys(name for record in records for name in record)
+    table = [dg.TableRecord({name: _cell(record.get(name)) for name in columns}) for record in records]
     return dg.MaterializeResult(
         metadata={"dagster/row_count": len(records), "skill": dg.MetadataValue.table(table) if table else "no models"}
     )

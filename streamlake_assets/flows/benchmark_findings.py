@@ -79,9 +79,7 @@ def curve(records: Iterable[Record], key: str, quantity: str) -> Curve:
     ``quantity``: ``total_s``, ``peak_mib``, or a phase.
     """
     found: dict[int, float] = {}
-    for line in summary(r for r in records if r["key"] == key):
-        if (line["features"], line["cores"]) != (LEAST_FEATURES, 2):
-            continue
+    for line in _usual(r for r in records if r["key"] == key):
         if not line["rounds"]:
             # what was stopped by its limit did not finish; what broke otherwise says nothing of time
             if line["failed"] in ("time", "memory"):
@@ -95,7 +93,7 @@ def curve(records: Iterable[Record], key: str, quantity: str) -> Curve:
 
 def _r2_spread(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Return how far apart the R² of the frameworks lie, by task and size."""
-    lines = summary(records)
+    lines = _usual(records)
     found = []
     for task in TASKS:
         for rows in sorted({line["rows"] for line in lines}):
@@ -104,7 +102,6 @@ def _r2_spread(records: Iterable[Record]) -> list[dict[str, Any]]:
                 for line in lines
                 if line["rows"] == rows
                 and line["rounds"]
-                and (line["features"], line["cores"]) == (LEAST_FEATURES, 2)
                 and BY_KEY[line["key"]].task == task
                 and BY_KEY[line["key"]].same_model
             }
@@ -137,6 +134,7 @@ def _runner(records: Iterable[Record]) -> list[dict[str, Any]]:
                     "pairs": len(ratios),
                     "ratio": middle,
                     "range": [min(ratios), max(ratios)],
+                    "cpu_ratio": record["ours_cpu"] / record["bare_cpu"] if record["bare_cpu"] > 0 else None,
                     "ours_s": _middle(record["ours"]),
                     "bare_s": _middle(record["bare"]),
                     "reached": middle <= RUNNER_GOAL,
@@ -284,6 +282,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
         for other in (one for one in task_curves if one != name and name in task_curves):
             reasons += _compare(records, task, by_framework[task][name], by_framework[task][other])
     reasons += _effort(report, name)
+    reasons += _references(records)
     return {
         "framework": name,
         "says": says,
@@ -306,6 +305,27 @@ def _compare(records: Sequence[Record], task: str, one: Contestant, other: Conte
             f"{memory[0]:,.0f} against {memory[1]:,.0f} MiB"
         )
     return [f"{task.capitalize()}, {one.label} against {other.label}: {'; '.join(parts)}."] if parts else []
+
+
+def _references(records: Sequence[Record]) -> list[str]:
+    """Return what other kinds of model do in one process, at the largest size that they and the forest finished."""
+    lines = {(line["key"], line["rows"]): line for line in _usual(records) if line["rounds"]}
+    forest = next(one.key for one in CONTESTANTS if one.engine == INCUMBENT and one.task == "forest")
+    found = []
+    for other in (one for one in CONTESTANTS if one.task == "boosting"):
+        sizes = [rows for key, rows in lines if key == other.key and (forest, rows) in lines]
+        if sizes:
+            one, own = lines[other.key, max(sizes)], lines[forest, max(sizes)]
+            found.append(
+                f"Another model in one process: {other.label} fits {max(sizes):,} rows in "
+                f"{one['seconds']['fit_warm']:.3g} s with R² {one['r2']:.3f}; the forest in "
+                f"{own['seconds']['fit_warm']:.3g} s with {own['r2']:.3f}."
+            )
+    return found
+
+
+def _usual(records: Iterable[Record]) -> list[dict[str, Any]]:
+    return [line for line in summary(records) if (line["features"], line["cores"]) == (LEAST_FEATURES, 2)]
 
 
 def _effort(report: Mapping[str, Any], name: str) -> list[str]:
@@ -337,7 +357,7 @@ def _when_to_change(report: Mapping[str, Any], name: str, last: int) -> list[str
             ours, theirs = curve(records, own.key, "total_s"), curve(records, other.key, "total_s")
             if set(ours) & set(theirs):
                 at = curves.crossover(ours, theirs)
-                lines.append(f"{task.capitalize()}: {other.label} takes less time in all {say_crossover(at)}.")
+                lines.append(f"{task.capitalize()}, {other.label} quicker in all: {say_crossover(at)}.")
     for cap in _caps(records):
         if BY_KEY[cap["key"]].framework == name and cap["stopped_by"] == "memory":
             lines.append(

@@ -66,9 +66,8 @@ def charts(report: Report) -> dict[str, tuple[str, str]]:
     found = {}
     for task in findings.TASKS:
         for quantity, what in (("total_s", "from start to model"), ("fit_cold", "first fit")):
-            series = [
-                Series(BY_KEY[key].label, points) for key, points in _finite_curves(records, task, quantity).items()
-            ]
+            found_curves = _finite_curves(records, task, quantity)
+            series = [Series(BY_KEY[key].short or BY_KEY[key].label, points) for key, points in found_curves.items()]
             if series:
                 title = f"{task.capitalize()}: seconds {what}, 2 cores, {LEAST_FEATURES} features"
                 name = f"{'total' if quantity == 'total_s' else 'fit'}-{task}"
@@ -105,7 +104,7 @@ def _marks(report: Report, task: str, quantity: str) -> list[Mark]:
         if (at["task"], at["quantity"]) == (task, quantity) and at["rows"] and not (at["at_once"] or at["by_failure"]):
             cost = cost_at(line, at["rows"])
             if cost is not None and cost < math.inf:
-                marks.append(Mark(at["rows"], cost, f"{findings.round_two(at['rows']):,.0f}"))
+                marks.append(Mark(at["rows"], cost, f"{findings.round_two(at['rows']):,.0f} rows"))
     return marks
 
 

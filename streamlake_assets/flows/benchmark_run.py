@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from streamlake_assets.errors import MissingToolError
+from streamlake_assets.errors import IntegrityError, MissingToolError
 from streamlake_assets.flows import benchmark_findings as findings
 from streamlake_assets.flows import machine
 from streamlake_assets.flows.benchmark_plan import (
@@ -29,7 +29,7 @@ from streamlake_assets.flows.benchmark_plan import (
     Profile,
     measures,
 )
-from streamlake_assets.flows.limited_child import Limits, run_limited
+from streamlake_assets.flows.limited_child import Ended, Limits, run_limited
 from streamlake_assets.flows.training import engine_environment
 from streamlake_assets.learning import certificate, timing
 from streamlake_assets.learning.complexity import engine_complexity
@@ -132,14 +132,7 @@ class Run:
         )
         busy = machine.wait_idle(self.profile.idle_s)
         with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
-            folder = Path(place)
-            command = timing.write_request(folder, request)
-            limits = Limits(seconds + _OUTSIDE_S, wanted.cap_mib)
-            ended = run_limited(command, folder / "log", limits, self.variables)
-            found, phase = timing.read_result(folder), timing.read_phase(folder)
-        result = found or timing.Timing(
-            error=_last_line(ended.log) or f"ended with code {ended.code}", error_kind="died"
-        )
+            ended, result, phase = self._timed(Path(place), request, wanted.cap_mib)
         failed, reason = _failure(result, ended.stopped_by, phase, wanted, seconds)
         record = {
             "run": f"{self.run_id}/{len(self.records) + 1:03d}",
@@ -184,23 +177,34 @@ class Run:
                 resources=Resources(jvm_memory_mb=heap),
                 timeout_s=self.profile.timeout_s,
             )
-            command = timing.write_request(folder, request)
-            limits = Limits(self.profile.timeout_s + _OUTSIDE_S)
-            ended = run_limited(command, folder / "log", limits, self.variables)
-            found = timing.read_result(folder)
-        reason = found.error if found else ended.stopped_by or _last_line(ended.log) or f"exit code {ended.code}"
-        total = round(sum(found.seconds.values()), 3) if found and not reason else None
+            ended, found, _ = self._timed(folder, request, None)
+        reason = ended.stopped_by or found.error
+        total = None if reason else round(sum(found.seconds.values()), 3)
         self.real_fits.append(
             {
                 "engine": name,
                 "rows": len(frame),
-                "seconds": found.seconds if found else {},
+                "seconds": found.seconds,
                 "total_s": total,
                 "peak_mib": ended.peak_mib,
                 "reason": reason,
             }
         )
         self.say(f"{name}: final fits on {len(frame):,} real rows: {reason or f'{total:.1f} s in all'}")
+
+    def _timed(
+        self, folder: Path, request: timing.TimingRequest, cap_mib: int | None
+    ) -> tuple[Ended, timing.Timing, str]:
+        """Run one timing child; return how it ended, what it measured (or its error), and its last phase."""
+        command = timing.write_request(folder, request)
+        limits = Limits(request.timeout_s + _OUTSIDE_S, cap_mib)
+        ended = run_limited(command, folder / "log", limits, self.variables)
+        try:
+            found = timing.read_result(folder)
+        except IntegrityError as error:
+            found = timing.Timing(error=str(error), error_kind="died")
+        said = _last_line(ended.log) or f"ended with code {ended.code}"
+        return ended, found or timing.Timing(error=said, error_kind="died"), timing.read_phase(folder)
 
     def affords(self, wanted: Measure) -> bool:
         """Whether there is time for a measurement, judged by the dearest like it so far; says so if there is not."""
@@ -236,6 +240,8 @@ _TIMED: Final = (
     "warm",
     "ours",
     "bare",
+    "ours_cpu",
+    "bare_cpu",
     "one_row_us",
     "rmse",
     "r2",

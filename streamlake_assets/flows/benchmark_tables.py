@@ -258,11 +258,12 @@ def runner(report: Report) -> str:
             f"{one['ours_s']:.3f}",
             f"{one['bare_s']:.3f}",
             f"{one['ratio']:.3f} ({one['range'][0]:.3f}–{one['range'][1]:.3f}, n {one['pairs']})",
+            f"{one['cpu_ratio']:.3f}" if one["cpu_ratio"] else "–",
             _reached(one["reached"], one["passed"]),
         )
         for one in report["findings"]["runner"]
     ]
-    head = ("way", "rows", "runner s", "bare script s", "ratio (range)", "reached")
+    head = ("way", "rows", "runner s", "bare script s", "ratio (range)", "CPU ratio", "reached")
     return (
         (
             "## What the runner costs\n\nTransfer and fit by this project's engine and by a bare script in the same "

@@ -62,7 +62,7 @@ def judge_claims(report: Mapping[str, Any] | None) -> Verdict:
     The bands are those of the code, not those that stand in the report.
     """
     if report is None:
-        return Verdict(False, "no claims audit was made yet", {"claims": 0})
+        return Verdict(True, "no claims audit was made yet", {"claims": 0, "honest_limit": HONEST_LIMIT})
     found = {claim["id"]: claim for claim in report["claims"]}
     problems = [problem for one in STATEMENTS for problem in _problems(found.get(one.id), one.id, one.band)]
     for regression in report["regressions"]:

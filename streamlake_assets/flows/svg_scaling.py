@@ -18,6 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 250, 44, 48
 _LEAST_GAP: Final = 16
 _COLOURS: Final = ("#2c6fbb", "#d98032", "#b3541e", "#6a9f58", "#8a6fae", "#555555")
 _DASHES: Final = ("", "7 3", "2 3", "8 3 2 3", "1 4", "12 4")
+_HALO: Final = "fill='#b3261e' stroke='white' stroke-width='3' paint-order='stroke'"
 _FONT: Final = "font-family='sans-serif' font-size='12'"
 
 
@@ -109,7 +110,7 @@ def scaling_chart(
             f"<circle cx='{x(mark.size):.1f}' cy='{y(mark.cost):.1f}' r='6' "
             "fill='none' stroke='#b3261e' stroke-width='1.8'/>"
         )
-        parts.append(_text(x(mark.size), y(mark.cost) - 11, mark.text, anchor="middle", more="fill='#b3261e'"))
+        parts.append(_text(x(mark.size), y(mark.cost) - 12, mark.text, anchor="middle", more=_HALO))
     return "\n".join((*parts, "</svg>")) + "\n"
 
 

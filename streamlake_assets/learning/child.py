@@ -176,6 +176,11 @@ def _log() -> Iterator[Say]:
         yield pipes.log.info
 
 
+def _line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def end_with_parent() -> None:
     """Ask the kernel for SIGKILL when the process that started this one dies, however it dies (Linux)."""
     libc = ctypes.CDLL(None, use_errno=True)

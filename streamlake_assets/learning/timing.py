@@ -71,8 +71,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What was measured. ``seconds`` and ``cpu_seconds`` (of the process and all below it) are by phase.
 
     ``warm`` are the seconds of each warm fit, ``one_row_us`` the median microseconds of a forecast of one row by the
-    loaded model. ``ours`` and ``bare`` are the seconds of paired fits. ``processes`` counts this one and all below it
-    after the first fit; ``rows_mib`` is the size of features and target.
+    loaded model. ``ours`` and ``bare`` are the seconds of paired fits, ``ours_cpu`` and ``bare_cpu`` the processor
+    seconds of all of them. ``processes`` counts this one and all below it after the first fit; ``rows_mib`` is the size
+    of features and target.
     """
 
     seconds: dict[str, float] = {}
@@ -80,6 +81,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     warm: tuple[float, ...] = ()
     ours: tuple[float, ...] = ()
     bare: tuple[float, ...] = ()
+    ours_cpu: float = 0.0
+    bare_cpu: float = 0.0
     one_row_us: float = 0.0
     rmse: float = 0.0
     r2: float = 0.0
@@ -170,8 +173,15 @@ def measure(folder: Path, request: TimingRequest) -> Timing:
         with clock.phase("open"):
             worker.open()
         if request.pairs:
-            ours, bare = _pairs(worker, request, x, y, test_x)
-            return Timing(seconds=clock.seconds, ours=ours, bare=bare, versions=worker.library_versions())
+            taken, cpu = _pairs(worker, request, x, y, test_x)
+            return Timing(
+                seconds=clock.seconds,
+                ours=tuple(taken["ours"]),
+                bare=tuple(taken["bare"]),
+                ours_cpu=round(cpu["ours"], 2),
+                bare_cpu=round(cpu["bare"], 2),
+                versions=worker.library_versions(),
+            )
         with clock.phase("transfer"):
             rows = worker.transfer(request.spec, x, y)
         with clock.phase("fit_cold"):
@@ -245,19 +255,21 @@ def _final_fits(clock: Clock, request: TimingRequest) -> Timing:
 
 def _pairs(
     worker: Engine, request: TimingRequest, x: FloatArray, y: FloatArray, test_x: FloatArray
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Fit by this project's engine and by the bare library in turn, after one fit of each that does not count.
 
-    Both hand the rows over and fit them in a session that runs; fetching and saving the model is not in it.
+    Both hand the rows over and fit them in a session that runs; fetching and saving the model is not in it. Returned
+    are seconds and processor seconds by side.
     """
     from streamlake_assets.learning.bare import bare
 
     taken: dict[str, list[float]] = {"ours": [], "bare": []}
+    cpu = {"ours": 0.0, "bare": 0.0}
     with bare(request.spec, worker, request.resources) as bare_fit:
         for number in range(request.pairs + 1):
             # whoever goes second finds warmer caches: they take turns
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
-                begun = time.perf_counter()
+                cpu_before, begun = tree_cpu_seconds(), time.perf_counter()
                 if who == "ours":
                     rows = worker.transfer(request.spec, x, y)
                     fitted = worker.fit_rows(request.spec, rows)
@@ -266,11 +278,12 @@ def _pairs(
                     forecast = bare_fit(x, y)
                 if number:
                     taken[who].append(round(time.perf_counter() - begun, 6))
+                    cpu[who] += tree_cpu_seconds() - cpu_before
         one, other = fitted.predict(test_x), forecast(test_x)
     apart = float(np.abs(one - other).max() / np.abs(other).max())
     if apart > _SAME_WORK:
         raise UsageError(f"{request.spec.name}: the bare script fits another model, forecasts differ by {apart:.2g}")
-    return tuple(taken["ours"]), tuple(taken["bare"])
+    return taken, cpu
 
 
 _SAME_WORK: Final = 1e-6

@@ -16,7 +16,18 @@ from bson import Decimal128
 from pymongo import MongoClient
 
 from streamlake_assets.definitions import defs
-from streamlake_assets.defs import documents, features, forecasts, models, raw, reports, stream, value
+from streamlake_assets.defs import (
+    benchmark,
+    claims,
+    documents,
+    features,
+    forecasts,
+    models,
+    raw,
+    reports,
+    stream,
+    value,
+)
 from streamlake_assets.flows import champions, training
 from streamlake_assets.flows.value import value_report
 from streamlake_assets.learning.snapshot import read_snapshot, write_snapshot
@@ -335,6 +346,48 @@ def value_overstated(market: Market) -> Iterator[None]:
     client.close()
 
 
+def stored_report(name: str, report: dict[str, Any]) -> Fault:
+    """Return a fault that puts a report of that name into the document store."""
+
+    @contextmanager
+    def fault(market: Market) -> Iterator[None]:
+        market.access.documents.put_report(name, report)
+        yield
+        client: MongoClient[dict[str, Any]] = MongoClient(market.settings.mongo)
+        client[DATABASE]["reports"].delete_one({"_id": name})
+        client.close()
+
+    return fault
+
+
+CLAIMS_MISSING = {"claims": [], "regressions": [], "arima": {"rmse_ratio": 1.0}}
+NOT_CERTIFIED = {
+    "certificate": {"valid": False}, "records": [], "missing": {}, "engines": [], "findings": {"r2_spread": []},
+}  # fmt: skip
+
+
+def models_gone(engine: str) -> Fault:
+    """Return a fault that takes the folders of one engine's models away."""
+
+    @contextmanager
+    def fault(market: Market) -> Iterator[None]:
+        root = market.settings.data_dir / "models"
+        ours = [one["version"] for one in market.access.models.catalogue().manifests if one["engine"] == engine]
+        assert ours
+        away = market.settings.data_dir / "away"
+        away.mkdir()
+        for version in ours:
+            (root / version).rename(away / version)
+        try:
+            yield
+        finally:
+            for version in ours:
+                (away / version).rename(root / version)
+            away.rmdir()
+
+    return fault
+
+
 class OneOf(NamedTuple):
     """One check of a definition that makes several."""
 
@@ -363,7 +416,10 @@ FAULTS: list[tuple[Check, Fault]] = [
     (documents.documents_equal_daily_bars, document_changed),
     (documents.documents_cover_sessions, document_removed),
     (documents.buckets_hold_every_session, bucket_removed),
-    (features.rows_are_unique_and_lagged, row_twice),
+    (features.nothing_leaks, row_twice),
+    (models.sklearn_trained, models_gone("sklearn")),
+    (models.dask_trained, models_gone("dask")),
+    (models.spark_trained, models_gone("spark")),
     (models.champions_open, model_file_cut),
     (models.skill_is_plausible, skill_too_good),
     (forecasts.forecasts_are_on_time, forecast_after_the_bar),
@@ -371,6 +427,8 @@ FAULTS: list[tuple[Check, Fault]] = [
     (forecasts.signals_need_skill, signal_without_skill),
     (reports.drill_lost_nothing, drill_that_lost_a_row),
     (value.value_is_honest, value_overstated),
+    (claims.claims_are_reproduced, stored_report("claims_audit", CLAIMS_MISSING)),
+    (benchmark.benchmark_is_valid, stored_report("benchmark", NOT_CERTIFIED)),
 ]
 
 
@@ -393,7 +451,7 @@ def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 23
+    assert len(FAULTS) == len(keys) == 28
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])
