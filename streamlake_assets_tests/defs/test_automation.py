@@ -22,7 +22,9 @@ from streamlake_assets.market.contract import encode_bar
 from streamlake_assets.market.sessions import daily_bar_time
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Bar
+from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores.operations import beat
 from streamlake_assets_tests.defs.conftest import (
     INGEST,
     Market,
@@ -197,7 +199,7 @@ def test_both_jobs_are_green_and_every_check_passes(market: Market) -> None:
     assert [state for state in market.driver.checks() if not state.passed] == []
     made = market.driver.materialized()
     assert {name for name in made if name.startswith("raw/")} == set(RAW_KEYS)
-    assert len(made) == 12, "all but the three that are observed"
+    assert len(made) == 15, "all but the three that are observed and the four made on demand"
     scored = [row for row in ledger.rows(market.access.reader) if row.realised is not None]
     assert len(scored) == 2 * 3 * len(market.plan.live)
 
@@ -224,6 +226,7 @@ def test_bars_that_came_before_their_forecasts_give_no_signal_and_no_failed_run(
         for table in ledger_tables:
             connection.exec_driver_sql(f"TRUNCATE TABLE `{table.name}`")
         ingest(market, early)
+        beat(market.access.writer, PROCESS, {})
         result = run_job("refresh", market, instance)
         rows = ledger.rows(market.access.reader)
     market.access.documents.clear()
@@ -238,13 +241,12 @@ def test_bars_that_came_before_their_forecasts_give_no_signal_and_no_failed_run(
 
 
 def test_a_failing_step_is_told_in_one_line_with_step_and_cause(market: Market) -> None:
-    kept = {path: path.read_bytes() for path in market.settings.data_dir.glob("models/*/manifest.json")}
+    (path,) = market.access.training_sets.glob("*.offsets.json")
+    kept = path.read_bytes()
+    path.unlink()
     try:
-        for path in kept:
-            path.unlink()
-        with pytest.raises(StreamlakeError, match=r"forecasts__next_session: .*no readable manifest") as failure:
+        with pytest.raises(StreamlakeError, match=r"models__champion: .*no training set") as failure:
             market.driver.run("refresh")
     finally:
-        for path, content in kept.items():
-            path.write_bytes(content)
+        path.write_bytes(kept)
     assert "\n" not in str(failure.value)

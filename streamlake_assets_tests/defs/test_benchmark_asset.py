@@ -66,5 +66,7 @@ def test_without_a_training_set_it_says_what_to_make_first(access: SimpleNamespa
 def test_nothing_but_a_hand_runs_it() -> None:
     assert benchmark.benchmark.key in reports.ON_DEMAND
     location = defs()
-    for job in location.jobs or []:
-        assert benchmark.benchmark.key not in location.resolve_job_def(job.name).asset_layer.executable_asset_keys
+    jobs = {job.name: location.resolve_job_def(job.name) for job in location.jobs or []}
+    made_by = {name for name, job in jobs.items() if benchmark.benchmark.key in job.asset_layer.executable_asset_keys}
+    assert made_by == {"reports"}
+    assert {schedule.job_name for schedule in location.schedules or []} == {"daily"}
