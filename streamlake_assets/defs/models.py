@@ -1,6 +1,7 @@
 """Models: the specs of each engine, trained from the snapshot, saved, judged against their baselines."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -37,11 +38,15 @@ def _engine_asset(name: str, kind: str, description: str) -> dg.AssetsDefinition
     )
     def trained(context: dg.AssetExecutionContext, stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
         """Train in a process of its own, publish, register."""
-        with dg.open_pipes_session(
-            context=context,
-            context_injector=dg.PipesTempFileContextInjector(),
-            message_reader=dg.PipesTempFileMessageReader(),
-        ) as session:
+        # one of Dagster's own calls within is still in preview: no news for who reads the terminal
+        with (
+            warnings.catch_warnings(action="ignore", category=dg.PreviewWarning),
+            dg.open_pipes_session(
+                context=context,
+                context_injector=dg.PipesTempFileContextInjector(),
+                message_reader=dg.PipesTempFileMessageReader(),
+            ) as session,
+        ):
             launch = partial(training.run_child, variables=session.get_bootstrap_env_vars())
             done = training.train_engine(stores.writer, stores.models, stores.settings, name, launch, stores.now())
         versions = {manifest.name: manifest.version for manifest in done.manifests}

@@ -68,7 +68,8 @@ def charts(report: Report) -> dict[str, tuple[str, str]]:
         for quantity, what in (("total_s", "from start to model"), ("fit_cold", "first fit")):
             found_curves = _finite_curves(records, task, quantity)
             series = [Series(BY_KEY[key].short or BY_KEY[key].label, points) for key, points in found_curves.items()]
-            if series:
+            # a single size has no scaling to show: the table says it
+            if any(len(one.points) > 1 for one in series):
                 title = f"{task.capitalize()}: seconds {what}, 2 cores, {LEAST_FEATURES} features"
                 name = f"{'total' if quantity == 'total_s' else 'fit'}-{task}"
                 found[name] = (title, scaling_chart(title, series, unit="s", marks=_marks(report, task, quantity)))

@@ -131,10 +131,10 @@ PROFILES: Final = {
         heaps_mib=(512, 1024),
         heap_mib=1024,
         timeout_s=60.0,
-        certificate_timeout_s=120.0,
+        certificate_timeout_s=180.0,
         certified=(Target.ADJUSTED_RETURN,),
         idle_s=0.5,
-        budget_s=215.0,
+        budget_s=230.0,
     ),
     "full": Profile(
         name="full",

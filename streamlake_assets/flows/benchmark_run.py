@@ -18,7 +18,9 @@ from typing import Any, Final
 
 from streamlake_assets.errors import IntegrityError, MissingToolError
 from streamlake_assets.flows import benchmark_findings as findings
+from streamlake_assets.flows import benchmark_words as words
 from streamlake_assets.flows import machine
+from streamlake_assets.flows.benchmark_findings import TRIAL
 from streamlake_assets.flows.benchmark_plan import (
     BY_KEY,
     COMPARED,
@@ -55,8 +57,6 @@ _OUTSIDE_S: Final = 15.0
 """By how much the limit from outside is longer: a child ends itself first, with a word; this is for one that cannot."""
 _PYTHON_SHARE_MIB: Final = 512
 """Of a memory cap, what is left to Python and to the JVM beyond its heap."""
-_OUT_OF_MEMORY: Final = ("OutOfMemoryError", "MemoryError", "exit code 3)", "Cannot allocate memory")
-"""What says that memory was short; 3 is how a JVM told to exit on that error ends."""
 
 
 @dataclass
@@ -81,6 +81,10 @@ class Run:
         except MissingToolError as error:
             self.missing["spark"] = str(error)
 
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """Return the variables of a child: what it leaves behind when it is killed goes with its folder."""
+        return {**self.variables, "TMPDIR": str(folder)}
+
     def certify(self, frame: TrainingFrame, engines: tuple[str, ...]) -> dict[str, Any]:
         """Let the engines be certified in a process of its own; return the certificate as plain data.
 
@@ -101,10 +105,10 @@ class Run:
             )
             command = certificate.write_request(folder, request)
             limits = Limits(request.timeout_s + _OUTSIDE_S)
-            ended = run_limited(command, folder / "log", limits, self.variables)
+            ended = run_limited(command, folder / "log", limits, self._environment(folder))
             found = certificate.read_result(folder)
         if found is None:
-            why = f"no certificate: {ended.stopped_by or _last_line(ended.log) or f'exit code {ended.code}'}"
+            why = f"no certificate: {ended.stopped_by or words.last_line(ended.log) or f'exit code {ended.code}'}"
             found = {"valid": False, "findings": [why], "checks": []}
         failed = [check for check in found["checks"] if not check["passed"]]
         for check in failed:
@@ -133,7 +137,7 @@ class Run:
         busy = machine.wait_idle(self.profile.idle_s)
         with tempfile.TemporaryDirectory(prefix="streamlake-benchmark-") as place:
             ended, result, phase = self._timed(Path(place), request, wanted.cap_mib)
-        failed, reason = _failure(result, ended.stopped_by, phase, wanted, seconds)
+        failed, reason = words.failure(result, ended.stopped_by, phase, wanted, seconds)
         record = {
             "run": f"{self.run_id}/{len(self.records) + 1:03d}",
             "key": one.key,
@@ -156,7 +160,7 @@ class Run:
             self.versions[one.engine] = result.versions
         if result.error_kind == "UsageError" and "is not installed" in result.error:
             self.missing[one.engine] = result.error
-        self.say(_line(record))
+        self.say(words.line(record))
         return record
 
     def final_fits(self, name: str, frame: TrainingFrame) -> None:
@@ -198,22 +202,28 @@ class Run:
         """Run one timing child; return how it ended, what it measured (or its error), and its last phase."""
         command = timing.write_request(folder, request)
         limits = Limits(request.timeout_s + _OUTSIDE_S, cap_mib)
-        ended = run_limited(command, folder / "log", limits, self.variables)
+        ended = run_limited(command, folder / "log", limits, self._environment(folder))
         try:
             found = timing.read_result(folder)
         except IntegrityError as error:
             found = timing.Timing(error=str(error), error_kind="died")
-        said = _last_line(ended.log) or f"ended with code {ended.code}"
+        said = words.last_line(ended.log) or f"ended with code {ended.code}"
         return ended, found or timing.Timing(error=said, error_kind="died"), timing.read_phase(folder)
 
     def affords(self, wanted: Measure) -> bool:
-        """Whether there is time for a measurement, judged by the dearest like it so far; says so if there is not."""
+        """Whether there is time for a measurement, judged by the dearest like it so far; noted if there is not.
+
+        Like it is the same contestant, else the same engine, else any.
+        """
         if self.profile.budget_s is None:
             return True
-        like = [r["wall_s"] for r in self.records if r["key"] == wanted.contestant.key]
-        if time.monotonic() - self.begun + max(like, default=0.0) <= self.profile.budget_s:
+        one = wanted.contestant
+        same = [r for r in self.records if r["key"] == one.key]
+        like = same or [r for r in self.records if BY_KEY[r["key"]].engine == one.engine] or self.records
+        dearest = max((r["wall_s"] for r in like), default=0.0)
+        if time.monotonic() - self.begun + dearest <= self.profile.budget_s:
             return True
-        self.left_out.append(f"{_what(wanted)}: no time left of {self.profile.budget_s:g} s")
+        self.left_out.append(f"{words.what(wanted)}: no time left of {self.profile.budget_s:g} s")
         return False
 
     def hopeless(self, wanted: Measure) -> str:
@@ -303,7 +313,7 @@ def _measure_all(run: Run, engines: tuple[str, ...], frame: TrainingFrame) -> No
     engines = tuple(name for name in engines if name not in run.missing)
     for wanted in measures(run.profile, engines):
         if reason := run.hopeless(wanted):
-            run.left_out.append(f"{_what(wanted)}: {reason}")
+            run.left_out.append(f"{words.what(wanted)}: {reason}")
         elif run.affords(wanted):
             run.measure(wanted)
     for name in engines:
@@ -340,56 +350,13 @@ def _smallest_heap(run: Run, one: Contestant, rows: int) -> None:
     low, high = 0, len(run.profile.heaps_mib)
     while low < high:
         middle = (low + high) // 2
-        wanted = Measure(one, rows, heap_mib=run.profile.heaps_mib[middle], round=_TRIAL)
+        wanted = Measure(one, rows, heap_mib=run.profile.heaps_mib[middle], round=TRIAL)
         if one.engine in run.missing or not run.affords(wanted):
             return
         if run.measure(wanted)["failed"]:
             low = middle + 1
         else:
             high = middle
-
-
-_TRIAL: Final = findings.TRIAL
-
-
-def _failure(result: timing.Timing, stopped_by: str, phase: str, wanted: Measure, seconds: float) -> tuple[str, str]:
-    """Return what a measurement failed by (empty: it did not), and a sentence."""
-    if stopped_by == "memory":
-        return "memory", f"killed in phase {phase}: more than {wanted.cap_mib:,} MiB"
-    if stopped_by == "time":
-        return "time", f"ended in phase {phase}: more than {seconds:g} s"
-    if not result.error:
-        return "", ""
-    short = any(word in result.error for word in _OUT_OF_MEMORY)
-    return ("memory" if short else "error"), f"in phase {phase}: {result.error}"
-
-
-def _what(wanted: Measure) -> str:
-    parts = [f"{wanted.contestant.key} on {wanted.rows:,} rows of {wanted.features}, {wanted.cores} cores"]
-    parts += [f"{wanted.pairs} pairs"] if wanted.pairs else []
-    parts += [f"under {wanted.cap_mib} MiB"] if wanted.cap_mib else []
-    parts += [f"round {wanted.round + 1}"] if wanted.round not in (0, _TRIAL) else []
-    return ", ".join(parts)
-
-
-def _line(record: Mapping[str, Any]) -> str:
-    size = f"{record['key']} {record['rows']:,} x {record['features']}, {record['cores']} cores"
-    if record["cap_mib"]:
-        size += f", cap {record['cap_mib']} MiB"
-    if record["round"] == _TRIAL:
-        size += f", heap {record['heap_mib']} MiB"
-    if record["failed"]:
-        return f"{size}: {record['failed']}, {record['reason']}"
-    if record["pairs"]:
-        return f"{size}: runner {min(record['ours']):.3f} s, bare {min(record['bare']):.3f} s at best"
-    return (
-        f"{size}: {record['total_s']:.2f} s in all, fit {record['seconds']['fit_cold']:.2f} s, "
-        f"peak {record['peak_mib']:.0f} MiB, R² {record['r2']:.3f}"
-    )
-
-
-def _last_line(log: str) -> str:
-    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")[:300]
 
 
 def _complexity(name: str) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One folder for a whole module, with the MySQL that a user would get."""
-    made = Place(tmp_path_factory.mktemp("end_to_end"), local_mysql="auto")
+    # the other engines are trained under Dagster in the tests of ``defs``: here they would only take minutes
+    made = Place(tmp_path_factory.mktemp("end_to_end"), local_mysql="auto", engines="sklearn")
     yield made
     made.run("down")
 

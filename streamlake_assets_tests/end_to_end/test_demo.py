@@ -81,25 +81,25 @@ def test_the_documents_made_of_bridged_bars_equal_the_real_daily_bars(first: tup
 
 def test_the_models_are_judged_and_no_skill_is_claimed_on_direction(first: tuple[object, dict[str, Any]]) -> None:
     models = first[1]["models"]
-    assert len(models) == 4
     for model in models:
         assert set(model) >= {"engine", "target", "version", "skill", "skill_low", "skill_high", "has_skill"}
         assert model["skill_low"] <= model["skill"] <= model["skill_high"]
-    by_kind = {(model["target"], model["engine"]): model for model in models}
-    assert set(by_kind) == {(t, e) for t in ("adjusted_return", "log_range") for e in ("baseline", "sklearn")}
-    direction, risk = by_kind["adjusted_return", "sklearn"], by_kind["log_range", "sklearn"]
-    assert direction["skill_low"] <= 0
-    assert not direction["has_skill"]
-    assert risk["has_skill"] is (risk["skill_low"] > 0)
+    by_name = {model["name"]: model for model in models}
+    kinds = ("baseline", "linear", "linear_selected", "forest", "boosting", "xgboost")
+    assert set(by_name) == {f"{target}_{kind}" for target in ("adjusted_return", "log_range") for kind in kinds}
+    assert len(by_name) == len(models)
+    assert not any(model["has_skill"] for model in models if model["target"] == "adjusted_return")
+    assert by_name["log_range_linear"]["has_skill"]
     champions = first[1]["champions"]
-    assert champions["adjusted_return"] == by_kind["adjusted_return", "baseline"]["version"]
+    assert champions["adjusted_return"] == by_name["adjusted_return_baseline"]["version"]
+    assert champions["log_range"] in {m["version"] for m in models if m["has_skill"]}
 
 
 def test_forecasts_were_made_before_each_session_and_scored_after(first: tuple[object, dict[str, Any]]) -> None:
     summary = first[1]
     assert (summary["forecasts"], summary["scored"], summary["signals"]) == (610, 600, 0)
     assert summary["live_skill"]["adjusted_return"] == 0
-    assert summary["checks"] == {"passed": 21, "failed": 0}
+    assert summary["checks"] == {"passed": 24, "failed": 0}
     assert summary["failed_checks"] == []
     assert summary["ok"] is True
 

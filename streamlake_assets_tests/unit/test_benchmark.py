@@ -127,6 +127,15 @@ def test_the_verdict_changes_with_the_figures(
     assert run(frame)["findings"]["verdict"]["framework"] == "Spark"
 
 
+def test_a_size_that_not_all_were_measured_at_does_not_decide(frame: TrainingFrame, children: dict[str, Any]) -> None:
+    report = run(frame)
+    report["records"] = [r for r in report["records"] if r["rows"] == 10_000 or BY_KEY[r["key"]].engine == "sklearn"]
+    verdict = benchmark_findings.verdict(report)
+    assert verdict["measured"] == [10_000, 10_000]
+    assert verdict["says"] == "scikit-learn: at 10,000 rows it takes the least time of all frameworks, in each task."
+    assert any("Measured up to 10,000 rows only" in line for line in verdict["change"])
+
+
 def test_what_is_stopped_by_its_limit_counts_as_endless(frame: TrainingFrame, children: dict[str, Any]) -> None:
     slow = Ended(-9, "time", "", 60.0, 5.0, 90.0, (), "")
     children["answer"] = lambda m: slow if (m.contestant.engine, m.rows) == ("sklearn", 1_000_000) else timed(m)
