@@ -13,7 +13,7 @@ from streamlake_assets.servers.tools import find_nifi_java
 from streamlake_assets_tests.end_to_end.conftest import Place, wait_for
 from streamlake_assets_tests.test_docs import fences
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.servers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.servers, pytest.mark.timeout(700)]
 
 STAGES = ["servers", "schema", "services", "load", "history_daily", "history_intraday", "learn", "live", "refresh"]
 LOCATION = 'repositorySelector: {repositoryLocationName: "streamlake", repositoryName: "__repository__"}'
@@ -31,7 +31,7 @@ REFRESHES = '{runsOrError(filter: {pipelineName: "refresh"}) {... on Runs {resul
 
 
 def demo(place: Place) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    done = place.run("demo", "--once", "--json", timeout=300)
+    done = place.run("demo", "--once", "--json", timeout=500)
     assert done.returncode == 0, done.stderr + done.stdout
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return done, summary
