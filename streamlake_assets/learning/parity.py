@@ -31,7 +31,15 @@ import msgspec
 
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.learning.engines import DEFAULT_RESOURCES, Engine, Resources, engine
-from streamlake_assets.learning.parity_checks import REFERENCE, REFERENCE_SEEDS, Check, Reference, checks, failure
+from streamlake_assets.learning.parity_checks import (
+    ENGINE_SEEDS,
+    REFERENCE,
+    REFERENCE_SEEDS,
+    Check,
+    Reference,
+    checks,
+    failure,
+)
 from streamlake_assets.learning.snapshot import content_hash
 from streamlake_assets.learning.spec import Algorithm, ModelSpec, default_specs
 from streamlake_assets.market.frames import TrainingFrame
@@ -92,6 +100,7 @@ def certify(
     *,
     specs: Sequence[ModelSpec] | None = None,
     opened: Mapping[str, Engine] | None = None,
+    seeds: int = ENGINE_SEEDS,
 ) -> Certificate:
     """Hold engines against scikit-learn, one after another; an engine that cannot be asked is a finding.
 
@@ -102,6 +111,7 @@ def certify(
         specs: to certify instead of the default ones, of both targets; those of other engines and of algorithms that
             only one engine has are passed over.
         opened: engines to use as they are; they are left open.
+        seeds: forests that each engine grows; fewer make the tolerances wider.
 
     Raises:
         UsageError: nothing to compare: a frame or specs that the reference itself refuses.
@@ -111,8 +121,10 @@ def certify(
     asked = tuple(s for s in chosen if s.engine != REFERENCE and s.algorithm in COMPARED)
     known = {s.algorithm: s for s in (*default_specs((REFERENCE,)), *chosen) if s.engine == REFERENCE}
     linear, forest = known[Algorithm.LINEAR], known[Algorithm.FOREST]
-    reference = Reference(frame, engine(REFERENCE, resources), linear, forest)
-    made, seen = [reference.check()], set[tuple[str, str, bytes]]()
+    reference = Reference(frame, engine(REFERENCE, resources), linear, forest, seeds)
+    # only forests are compared on made rows
+    made = [reference.check()] if any(s.algorithm is not Algorithm.LINEAR for s in asked) else []
+    seen = set[tuple[str, str, bytes]]()
     libraries = {REFERENCE: reference.worker.library_versions()}
     for name in names[1:]:
         try:

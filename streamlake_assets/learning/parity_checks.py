@@ -86,8 +86,16 @@ def _made() -> tuple[Rows, FloatArray]:
 class Reference:
     """scikit-learn's own models of its own specs; forests are fitted when they are first asked for."""
 
-    def __init__(self, frame: TrainingFrame, worker: Engine, linear: ModelSpec, forest: ModelSpec) -> None:
+    def __init__(
+        self,
+        frame: TrainingFrame,
+        worker: Engine,
+        linear: ModelSpec,
+        forest: ModelSpec,
+        engine_seeds: int = ENGINE_SEEDS,
+    ) -> None:
         self.worker, self.linear_spec, self.forest_spec = worker, linear, forest
+        self.engine_seeds = engine_seeds
         self.made, self.truth = _made()
         self._frame = frame
         self._forests: dict[tuple[str, tuple[str, ...]], list[FloatArray]] = {}
@@ -231,7 +239,7 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
 
 def _made_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -> list[Check]:
     made = reference.made
-    known, found = reference.forests(made), forecasts(worker, spec, made, ENGINE_SEEDS)
+    known, found = reference.forests(made), forecasts(worker, spec, made, reference.engine_seeds)
     scores, expected = reference.r2(found), reference.r2(known)
     to_known, among = _mean_to_others(found, known, _distance), _mean_to_others(known, known, _distance)
     return [
@@ -241,8 +249,8 @@ def _made_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -
             "R²",
             float(np.mean(scores)),
             float(np.mean(expected)),
-            _by_chance(expected, ENGINE_SEEDS),
-            f"mean of {ENGINE_SEEDS} seeds against {REFERENCE_SEEDS} of {REFERENCE}",
+            _by_chance(expected, reference.engine_seeds),
+            f"mean of {reference.engine_seeds} seeds against {REFERENCE_SEEDS} of {REFERENCE}",
         ),
         _check(
             spec,
@@ -250,7 +258,7 @@ def _made_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -
             "distance of forecasts",
             float(np.mean(to_known)),
             float(np.mean(among)),
-            _by_chance(among, ENGINE_SEEDS),
+            _by_chance(among, reference.engine_seeds),
             f"root mean square to the forests of {REFERENCE}, as theirs to one another",
         ),
     ]
@@ -258,7 +266,7 @@ def _made_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -
 
 def _real_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -> list[Check]:
     real = reference.real(spec)
-    known, found = reference.forests(real), forecasts(worker, spec, real, ENGINE_SEEDS)
+    known, found = reference.forests(real), forecasts(worker, spec, real, reference.engine_seeds)
     among = _mean_to_others(known, known, _correlation)
     near = float(np.mean(_mean_to_others(found, known, _correlation)))
     return [
@@ -268,7 +276,7 @@ def _real_forest_checks(worker: Engine, spec: ModelSpec, reference: Reference) -
             "correlation lost",
             max(0.0, float(np.mean(among)) - near),
             0.0,
-            _by_chance(among, ENGINE_SEEDS) + BINS_ALLOWANCE,
+            _by_chance(among, reference.engine_seeds) + BINS_ALLOWANCE,
             f"{near:.4f} with the forests of {REFERENCE}, theirs with one another {np.mean(among):.4f}",
         )
     ]
@@ -284,14 +292,14 @@ def _same_trees_checks(worker: Engine, spec: ModelSpec, reference: Reference) ->
 def _block_checks(worker: Engine, spec: ModelSpec, reference: Reference) -> list[Check]:
     made, blocks = reference.made, int(spec.params["blocks"])
     note = f"each tree saw n/{blocks} rows"
-    found = forecasts(worker, spec, made, ENGINE_SEEDS)
-    by_hand = [_by_hand(reference.forest_spec, made, seed, blocks) for seed in range(ENGINE_SEEDS)]
+    found = forecasts(worker, spec, made, reference.engine_seeds)
+    by_hand = [_by_hand(reference.forest_spec, made, seed, blocks) for seed in range(reference.engine_seeds)]
     apart = max(float(np.max(np.abs(a - b))) for a, b in zip(found, by_hand, strict=True))
     x, y = made.fit
     part = Rows("one block", made.features, (x[: len(x) // blocks], y[: len(x) // blocks]), made.x)
     low, high = (reference.r2(reference.forests(rows)) for rows in (part, made))
-    bottom = float(np.mean(low)) - _by_chance(low, ENGINE_SEEDS)
-    top = float(np.mean(high)) + _by_chance(high, ENGINE_SEEDS)
+    bottom = float(np.mean(low)) - _by_chance(low, reference.engine_seeds)
+    top = float(np.mean(high)) + _by_chance(high, reference.engine_seeds)
     return [
         _check(
             spec,

@@ -124,17 +124,19 @@ class SparkEngine(EngineBase):
             ServerError: Spark does not run, or died.
         """
         check_rows(spec, x, y)
-        partitions = int(spec.params["partitions"])
-        session = self.spark.session()
         with self.spark.errors("taking the rows"):
-            # one batch a part, so that parts are even
-            session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(-(-len(x) // partitions)))
-            rows = self._frame(x, y)
-            if partitions != PARTITIONS:
-                rows = rows.repartition(partitions)
-            rows = rows.cache()
+            rows = self._send(spec, x, y)
             rows.count()
         return rows
+
+    def _send(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> "DataFrame":
+        """Say where the rows come from and that they are to be cached; Spark fetches them at their first use."""
+        partitions = int(spec.params["partitions"])
+        session = self.spark.session()
+        # one batch a part, so that parts are even
+        session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(-(-len(x) // partitions)))
+        rows = self._frame(x, y)
+        return (rows if partitions == PARTITIONS else rows.repartition(partitions)).cache()
 
     def _frame(self, x: FloatArray, y: FloatArray | None = None) -> "DataFrame":
         from pyspark.ml.feature import VectorAssembler
@@ -167,11 +169,12 @@ class SparkEngine(EngineBase):
                 rows.unpersist(blocking=True)
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> SparkModel:
-        """Check, open, transfer, fit, fetch the model, release."""
+        """Check, open, send, fit, fetch the model, release; nobody times the steps, so nothing waits for the rows."""
         self.check(spec)
         check_rows(spec, x, y)
         self.open()
-        rows = self.transfer(spec, x, y)
+        with self.spark.errors("taking the rows"):
+            rows = self._send(spec, x, y)
         try:
             fitted = self.fit_rows(spec, rows)
             fitted.scorer  # noqa: B018 - fetched now, the session may be closed next

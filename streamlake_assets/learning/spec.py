@@ -126,9 +126,13 @@ FOREST_PARAMS: Params = {
 FOREST_EXTRA: dict[str, Params] = {
     "sklearn": {},
     "dask": {},
-    "spark": {"bins": 128, "partitions": 4},
+    "spark": {"bins": 512, "partitions": 4},
 }
-"""What one engine's forest needs besides: Spark splits at quantiles only, and draws rows partition by partition."""
+"""What one engine's forest needs besides: Spark splits at quantiles only, and draws rows partition by partition.
+
+With 32, 128 and 512 bins its forecasts of the return on the real bars correlate by 0.103, 0.030 and 0.005 less with
+scikit-learn's than seeds of those do with one another.
+"""
 
 BLOCKS: Params = {"blocks": 4}
 """Into how many parts a block forest cuts the shuffled rows; the trees are shared out evenly."""

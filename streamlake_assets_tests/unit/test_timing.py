@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 
 from streamlake_assets.errors import IntegrityError, UsageError
@@ -31,13 +32,15 @@ def request(key: str, **changes: object) -> timing.TimingRequest:
 
 @pytest.mark.parametrize("key", ["sklearn/linear", "sklearn/forest"])
 def test_every_phase_is_measured_and_the_forecasts_are_scored(key: str, tmp_path: Path) -> None:
+    # what tests before left below this very process, such as multiprocessing's own tracker, is counted too
+    others = len(psutil.Process().children(recursive=True))
     found = timing.measure(tmp_path, request(key, warm_fits=2))
     phases = {"import", "open", "transfer", "fit_cold", "fit_warm", "fetch", "predict", "save", "load", "close"}
     assert phases <= set(found.seconds)
     assert set(found.seconds) == set(found.cpu_seconds)
     assert len(found.warm) == 2
     assert 0.5 < found.r2 < 0.96, "above 0.96 is noise that nobody can forecast"
-    assert (found.processes, found.model_files) == (1, 1)
+    assert (found.processes - others, found.model_files) == (1, 1)
     assert found.rows_mib == round(1_500 * (FEATURES + 1) * 8 / 2**20, 1)
     assert found.one_row_us > 0
     assert timing.read_phase(tmp_path) == "close"
