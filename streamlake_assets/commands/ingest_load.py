@@ -27,9 +27,9 @@ from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
 from streamlake_assets.market.messages import Counts, StreamIdentity
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.consumer import configure_logs
 from streamlake_assets.sidecar.handover import Stored, ThreadHandover
 from streamlake_assets.sidecar.ingest import IngestLoop
+from streamlake_assets.sidecar.stream_process import configure_logs
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.mysql import make_engine, outages_as_try_later
 

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from streamlake_assets.learning.child import TIMED_OUT
+from streamlake_assets.learning.child_process import TIMED_OUT
 from streamlake_assets.learning.memory import PeakMemory
 
 MARK: Final = "STREAMLAKE_MEASURED"

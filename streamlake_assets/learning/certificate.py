@@ -1,23 +1,21 @@
 """The parity certificate in a process of its own, so that a JVM or workers that die take nothing else along.
 
-Belongs here: request and result as files in one folder, and the child's main program. Stays out: what is compared
-(``parity``), who asks.
+Belongs here: request, result, the child's main program. Stays out: how they cross between the processes
+(``child_process``), what is compared (``parity``), who asks.
 
 ``python -m streamlake_assets.learning.certificate FOLDER`` reads ``request.json`` there and writes ``result.json``.
 """
 
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from streamlake_assets.errors import IntegrityError, StreamlakeError
-from streamlake_assets.learning.child import REQUEST, RESULT, bounded, end_with_parent
+from streamlake_assets.errors import StreamlakeError
+from streamlake_assets.learning import child_process
 from streamlake_assets.learning.engines import Resources
 from streamlake_assets.learning.spec import ModelSpec
-from streamlake_assets.market.frames import TrainingFrame
 
 
 class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,8 +30,7 @@ class CertificateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 def write_request(folder: Path, request: CertificateRequest) -> list[str]:
     """Write a request into an empty folder and return the command that serves it."""
-    (folder / REQUEST).write_bytes(msgspec.json.encode(request))
-    return [sys.executable, "-m", __name__, str(folder)]
+    return child_process.write_request(folder, __name__, request)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -44,15 +41,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         IntegrityError: the file is not a result.
     """
-    try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=dict[str, Any])
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as error:
-        raise IntegrityError(f"{folder / RESULT}: {error}") from error
+    return child_process.read_result(folder, dict[str, Any])
 
 
-def serve(folder: Path) -> dict[str, Any]:
+def serve(request: CertificateRequest) -> dict[str, Any]:
     """Certify what the request asks for.
 
     Raises:
@@ -61,31 +53,19 @@ def serve(folder: Path) -> dict[str, Any]:
     from streamlake_assets.learning.parity import certify
     from streamlake_assets.learning.snapshot import read_snapshot
 
-    request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=CertificateRequest)
-    frame: TrainingFrame
     frame, _ = read_snapshot(Path(request.snapshot))
     return certify(request.engines, frame, request.resources, specs=request.specs).to_dict()
 
 
+def _failed(error: Exception) -> dict[str, Any]:
+    said = str(error) if isinstance(error, StreamlakeError) else f"{type(error).__name__}: {error}"
+    return {"valid": False, "findings": [said], "checks": []}
+
+
 def main(arguments: list[str]) -> int:
     """Serve the request in a folder; return the exit code: 0, or 1 when there is no certificate at all."""
-    folder = Path(arguments[0])
-    end_with_parent()
-    timeout_s = msgspec.json.decode((folder / REQUEST).read_bytes(), type=CertificateRequest).timeout_s
-    code = 0
-    with bounded(timeout_s):
-        try:
-            result = serve(folder)
-        except StreamlakeError as error:
-            code, result = 1, {"valid": False, "findings": [str(error)], "checks": []}
-        except Exception as error:
-            # no library means to raise it: the parent gets one line, its log the traceback
-            traceback.print_exc()
-            code, result = 1, {"valid": False, "findings": [f"{type(error).__name__}: {error}"], "checks": []}
-    partial = folder / f"{RESULT}.partial"
-    partial.write_bytes(msgspec.json.encode(result))
-    partial.rename(folder / RESULT)
-    return code
+    # every certificate has a check: that of the reference
+    return 0 if child_process.answer(Path(arguments[0]), CertificateRequest, serve, _failed)["checks"] else 1
 
 
 if __name__ == "__main__":

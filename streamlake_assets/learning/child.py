@@ -1,40 +1,31 @@
 """The training child: the specs of an engine in one process of its own, so that time, memory and crashes are its own.
 
-Belongs here: what crosses between the processes (request and result, as files in one folder) and the child's main
-program. Stays out: who starts it (``flows.training``: under Dagster by Pipes, else as a plain process), publishing.
+Belongs here: request, result, the child's main program. Stays out: how they cross between the processes
+(``child_process``), who starts it (``flows.training``: under Dagster by Pipes, else as a plain process), publishing.
 
 ``python -m streamlake_assets.learning.child FOLDER`` reads ``request.json`` there, writes each model into a folder of
 its own, and ``result.json`` last. It ends with its parent, and by itself when its time is over; whatever it started (a
 JVM, Dask workers) ends with it. Started by Dagster Pipes, it logs into the run.
 """
 
-import ctypes
 import os
-import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import psutil
 
 from streamlake_assets.errors import IntegrityError, StreamlakeError
+from streamlake_assets.learning import child_process
 from streamlake_assets.learning.engines import Resources, engine
 from streamlake_assets.learning.memory import PeakMemory
 from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.learning.spec import ModelSpec
 
-REQUEST: Final = "request.json"
-RESULT: Final = "result.json"
 Say = Callable[[str], None]
-TIMED_OUT: Final = 124
-"""Exit code of a child whose time was over, as of the program ``timeout``."""
-_PR_SET_PDEATHSIG: Final = 1
 _PIPES: Final = "DAGSTER_PIPES_CONTEXT"
 
 
@@ -70,29 +61,18 @@ class TrainingResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 def write_request(folder: Path, request: TrainingRequest) -> list[str]:
     """Write a request into an empty folder and return the command that serves it."""
-    (folder / REQUEST).write_bytes(msgspec.json.encode(request))
-    return [sys.executable, "-m", __name__, str(folder)]
+    return child_process.write_request(folder, __name__, request)
 
 
 def read_result(folder: Path) -> TrainingResult | None:
-    """Return what a child left; None when it ended before it could say anything.
-
-    Raises:
-        IntegrityError: the file is not a result.
-    """
-    try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=TrainingResult)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as error:
-        raise IntegrityError(f"{folder / RESULT}: {error}") from error
+    """Return what a child left; see ``child_process.read_result``."""
+    return child_process.read_result(folder, TrainingResult)
 
 
-def serve(folder: Path, say: Say) -> TrainingResult:
+def serve(folder: Path, request: TrainingRequest) -> TrainingResult:
     """Train what the request asks for; the result says why if that could not be done."""
-    request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=TrainingRequest)
     started = time.monotonic()
-    with PeakMemory() as memory:
+    with _log() as say, PeakMemory() as memory:
         try:
             result = _train(folder, request, say)
         except StreamlakeError as error:
@@ -144,27 +124,6 @@ def _train(folder: Path, request: TrainingRequest, say: Say) -> TrainingResult:
 
 
 @contextmanager
-def bounded(seconds: float) -> Iterator[None]:
-    """End this process and all below it when the time is over."""
-
-    def end() -> None:
-        sys.stderr.write(f"not done within {seconds:g} s: ended\n")
-        sys.stderr.flush()
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        os._exit(TIMED_OUT)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
 def _log() -> Iterator[Say]:
     """Yield what takes a line: the run's log under Dagster Pipes, else standard output."""
     if _PIPES not in os.environ:
@@ -181,28 +140,15 @@ def _line(text: str) -> None:
     sys.stdout.flush()
 
 
-def end_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the process that started this one dies, however it dies (Linux)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-
-
 def main(arguments: list[str]) -> int:
     """Serve the request in a folder; return the exit code: 0, or 1 when the result holds an error."""
     folder = Path(arguments[0])
-    end_with_parent()
-    timeout_s = msgspec.json.decode((folder / REQUEST).read_bytes(), type=TrainingRequest).timeout_s
-    with bounded(timeout_s), _log() as say:
-        try:
-            result = serve(folder, say)
-        except Exception as error:
-            # no library means to raise it: the parent gets one line, its log the traceback
-            traceback.print_exc()
-            result = TrainingResult(error=f"{type(error).__name__}: {error}", error_kind="unexpected")
-    partial = folder / f"{RESULT}.partial"
-    partial.write_bytes(msgspec.json.encode(result))
-    partial.rename(folder / RESULT)
+    result = child_process.answer(
+        folder,
+        TrainingRequest,
+        lambda request: serve(folder, request),
+        lambda error: TrainingResult(error=f"{type(error).__name__}: {error}", error_kind="unexpected"),
+    )
     return 1 if result.error else 0
 
 

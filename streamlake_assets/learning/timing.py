@@ -1,8 +1,8 @@
 """What a fit costs, phase by phase: the program of a child process that measures one engine on made rows.
 
-Belongs here: the order of the phases, their clocks, the request and the result as files in one folder. Stays out: which
-measurements there are, their limits, memory (watched from outside by ``flows.limited_child``, so that no sampler runs
-beside a fit).
+Belongs here: the order of the phases, their clocks, request and result. Stays out: how these cross between the
+processes (``child_process``), which measurements there are, their limits, memory (watched from outside by
+``flows.limited_child``, so that no sampler runs beside a fit).
 
 ``python -m streamlake_assets.learning.timing FOLDER`` reads ``request.json`` there and writes ``result.json`` last; the
 file ``phase`` names the phase it is in, so that what kills it can be told where. Timed, each by itself: import of the
@@ -14,7 +14,6 @@ scoring.
 
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -26,8 +25,8 @@ import msgspec
 import numpy as np
 import psutil
 
-from streamlake_assets.errors import IntegrityError, StreamlakeError, UsageError
-from streamlake_assets.learning.child import REQUEST, RESULT, bounded, end_with_parent
+from streamlake_assets.errors import StreamlakeError, UsageError
+from streamlake_assets.learning import child_process
 from streamlake_assets.learning.engines import Engine, FittedModel, Resources, engine, needs_library
 from streamlake_assets.learning.made_rows import made_rows, score
 from streamlake_assets.learning.snapshot import read_snapshot
@@ -97,22 +96,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def write_request(folder: Path, request: TimingRequest) -> list[str]:
     """Write a request into an empty folder and return the command that serves it."""
-    (folder / REQUEST).write_bytes(msgspec.json.encode(request))
-    return [sys.executable, "-m", __name__, str(folder)]
+    return child_process.write_request(folder, __name__, request)
 
 
 def read_result(folder: Path) -> Timing | None:
-    """Return what a child left; None when it ended before it could say anything.
-
-    Raises:
-        IntegrityError: the file is not a result.
-    """
-    try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Timing)
-    except FileNotFoundError:
-        return None
-    except msgspec.MsgspecError as error:
-        raise IntegrityError(f"{folder / RESULT}: {error}") from error
+    """Return what a child left; see ``child_process.read_result``."""
+    return child_process.read_result(folder, Timing)
 
 
 def read_phase(folder: Path) -> str:
@@ -305,23 +294,16 @@ def _tree() -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
+def _failed(error: Exception) -> Timing:
+    if isinstance(error, StreamlakeError):
+        return Timing(error=str(error), error_kind=type(error).__name__)
+    return Timing(error=f"{type(error).__name__}: {error}"[:500], error_kind="unexpected")
+
+
 def main(arguments: list[str]) -> int:
     """Serve the request in a folder; return the exit code: 0, or 1 when the result holds an error."""
     folder = Path(arguments[0])
-    end_with_parent()
-    request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=TimingRequest)
-    with bounded(request.timeout_s):
-        try:
-            result = measure(folder, request)
-        except StreamlakeError as error:
-            result = Timing(error=str(error), error_kind=type(error).__name__)
-        except Exception as error:
-            # no library means to raise it: the parent gets one line, its log the traceback
-            traceback.print_exc()
-            result = Timing(error=f"{type(error).__name__}: {error}"[:500], error_kind="unexpected")
-    partial = folder / f"{RESULT}.partial"
-    partial.write_bytes(msgspec.json.encode(result))
-    partial.rename(folder / RESULT)
+    result = child_process.answer(folder, TimingRequest, lambda request: measure(folder, request), _failed)
     return 1 if result.error else 0
 
 

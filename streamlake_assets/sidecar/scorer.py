@@ -1,45 +1,33 @@
 """The scorer process: forecasts of each next session into the ledger, continuously, beside Dagster, until SIGTERM.
 
-Belongs here: joining reader, loop and book; signals, metrics, heartbeat, exit codes. Stays out: Dagster; what is
-forecast and when (``score_loop``).
+Belongs here: joining reader, loop and book; metrics. Stays out: Dagster; signals, heartbeat, exit codes
+(``stream_process``); what is forecast and when (``score_loop``).
 """
 
 import gc
-import os
-import signal
 import sys
-import time
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import sqlalchemy as sa
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streamlake_assets.broker.reader import KafkaReader
 from streamlake_assets.broker.topics import FORECASTS_KEPT, FORECASTS_TOPIC, describe_streams, ensure_topics
 from streamlake_assets.broker.watch import StreamWatch
-from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
+from streamlake_assets.errors import IntegrityError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
-from streamlake_assets.settings import Settings, load_settings
-from streamlake_assets.sidecar.consumer import configure_logs
-from streamlake_assets.sidecar.crash_point import CrashPoint
-from streamlake_assets.sidecar.health import LatencyHistogram, Pulse, serve
+from streamlake_assets.settings import Settings
+from streamlake_assets.sidecar.health import LatencyHistogram, serve
 from streamlake_assets.sidecar.score_loop import Done, ScoreLoop
 from streamlake_assets.sidecar.scorer_book import ScorerBook
 from streamlake_assets.sidecar.serving_champions import ServingChampions
+from streamlake_assets.sidecar.stream_process import StreamProcess, run_process
 from streamlake_assets.stores.ledger import Issued
-from streamlake_assets.stores.operations import beat, raise_alert
 
 GROUP: Final = "streamlake-score"
 PROCESS: Final = "scorer"
 TOPICS: Final = (BARS_TOPIC, ACTIONS_TOPIC)
-HEARTBEAT_S: Final = 5.0
 SETTING: Final = "STREAMLAKE_SCORER_PORT"
-
-T = TypeVar("T")
 
 
 class ScorerMetrics:
@@ -92,28 +80,19 @@ def add(total: Done, done: Done) -> None:
     total.sent += done.sent
 
 
-class ScorerProcess:
+class ScorerProcess(StreamProcess):
     """One scorer: ``run`` returns when asked to stop."""
 
+    name = PROCESS
+
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._stopping = False
+        super().__init__(settings)
         self._metrics = ScorerMetrics()
-        self._pulse = Pulse(limit_s=30.0)
-        self._log = structlog.get_logger(component=PROCESS)
-        self._beat_at = 0.0
-        self._crash = CrashPoint.of_environment()
 
     @property
     def total(self) -> Done:
         """What was done since the start."""
         return self._metrics.total
-
-    def stop(self, _signal: int, _frame: FrameType | None) -> None:
-        """Ask to stop after the current turn; a second time, exit at once: the ledger is safe either way."""
-        if self._stopping:
-            os._exit(1)
-        self._stopping = True
 
     def run(self) -> None:
         """Forecast and score until stopped.
@@ -129,25 +108,20 @@ class ScorerProcess:
             with ScorerBook(self._settings) as book:
                 champions = book.champions()
                 try:
-                    self._follow_streams(book, champions)
+                    self._until_stopped(lambda: self._follow_streams(book, champions))
+                    self._say_what_was_done()
                 except IntegrityError as error:
-                    self._log.error("integrity", error=str(error))
                     self._alert(book.engine, error)
                     raise
         finally:
             server.stop()
 
     def _follow_streams(self, book: ScorerBook, champions: ServingChampions) -> None:
-        while not self._stopping:
-            try:
-                streams = self._until_answered(self._topics)
-                if streams is not None:
-                    self._score_streams(book, champions, streams)
-            except TryLaterError as error:
-                # a topic is gone or was made anew, or the database was away while partitions were assigned: join again
-                self._log.warning("joining_again", error=str(error))
-                self._pulse.ready = False
-                self._wait()
+        streams = self._until_answered(self._topics)
+        if streams is not None:
+            self._score_streams(book, champions, streams)
+
+    def _say_what_was_done(self) -> None:
         issued = self.total.issued
         self._log.info("stopped", issued=issued.new, late=issued.late, scored=self.total.scored, sent=self.total.sent)
 
@@ -165,62 +139,22 @@ class ScorerProcess:
         gc.freeze()
         try:
             with StreamWatch(self._settings.kafka, streams) as watch:
-                self._follow(watch, loop, reader, book, champions)
+                self._turns(watch, lambda: self._turn(loop, reader, book, champions))
         finally:
             reader.close()
 
-    def _follow(
-        self, watch: StreamWatch, loop: ScoreLoop, reader: KafkaReader, book: ScorerBook, champions: ServingChampions
-    ) -> None:
-        while not self._stopping:
-            try:
-                before = loop.in_outage
-                self._metrics.count(loop.turn())
-            except IntegrityError as error:
-                # offsets of a topic that is gone mean nothing on the one that has its name
-                if watch.look():
-                    raise TryLaterError(f"a topic was made anew ({error})") from error
-                raise
-            if watch.made_anew:
-                raise TryLaterError("a topic was made anew")
-            self._pulse.turn()
-            self._pulse.ready = reader.joined and not loop.in_outage
-            if loop.in_outage and not before:
-                self._metrics.outages.inc()
-            if time.monotonic() - self._beat_at > HEARTBEAT_S:
-                self._beat(loop, reader, book, champions)
-
-    def _beat(self, loop: ScoreLoop, reader: KafkaReader, book: ScorerBook, champions: ServingChampions) -> None:
-        self._beat_at = time.monotonic()
-        lag = sum(reader.lag().values())
-        self._metrics.lag.set(lag)
-        self._metrics.refused.set(len(champions.refused))
-        state = {"pid": os.getpid(), "lag": lag, **summary(self.total, loop, champions)}
-        try:
-            beat(book.engine, PROCESS, state)
-        except TryLaterError as error:
-            # the loop itself notices the outage at its next step
-            self._log.warning("no_heartbeat", error=str(error))
-
-    def _until_answered(self, ask: Callable[[], T]) -> T | None:
-        while not self._stopping:
-            try:
-                return ask()
-            except TryLaterError as error:
-                self._log.warning("waiting", error=str(error))
-                self._wait()
-        return None
-
-    def _wait(self) -> None:
+    def _turn(self, loop: ScoreLoop, reader: KafkaReader, book: ScorerBook, champions: ServingChampions) -> None:
+        outage_before = loop.in_outage
+        self._metrics.count(loop.turn())
         self._pulse.turn()
-        time.sleep(1.0)
-
-    def _alert(self, engine: sa.Engine, error: IntegrityError) -> None:
-        try:
-            raise_alert(engine, f"scorer:{error}"[:190], "error", "The scorer stopped", str(error))
-        except TryLaterError as outage:
-            # the error itself must reach the exit code
-            self._log.error("no_alert", error=str(outage))
+        self._pulse.ready = reader.joined and not loop.in_outage
+        if loop.in_outage and not outage_before:
+            self._metrics.outages.inc()
+        if self._heartbeat_due:
+            lag = sum(reader.lag().values())
+            self._metrics.lag.set(lag)
+            self._metrics.refused.set(len(champions.refused))
+            self._write_heartbeat(book.engine, lag, summary(self.total, loop, champions))
 
 
 def summary(total: Done, loop: ScoreLoop, champions: ServingChampions) -> dict[str, Any]:
@@ -241,17 +175,7 @@ def summary(total: Done, loop: ScoreLoop, champions: ServingChampions) -> dict[s
 
 def main() -> int:
     """Run the scorer; return the process's exit code."""
-    settings = load_settings()
-    configure_logs(settings.log_level)
-    process = ScorerProcess(settings)
-    signal.signal(signal.SIGTERM, process.stop)
-    signal.signal(signal.SIGINT, process.stop)
-    try:
-        process.run()
-    except StreamlakeError as error:
-        structlog.get_logger(component=PROCESS).error("stopped", kind=type(error).__name__, error=str(error))
-        return error.exit_code
-    return 0
+    return run_process(ScorerProcess)
 
 
 if __name__ == "__main__":

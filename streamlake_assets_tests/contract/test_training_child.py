@@ -14,6 +14,7 @@ import pytest
 
 from streamlake_assets.errors import IntegrityError
 from streamlake_assets.learning import child
+from streamlake_assets.learning.child_process import RESULT, TIMED_OUT
 from streamlake_assets.learning.engines import Resources
 from streamlake_assets.learning.manifest import read_manifest
 from streamlake_assets.learning.memory import PeakMemory
@@ -89,7 +90,7 @@ def test_a_training_set_that_was_replaced_meanwhile_is_refused(frame: TrainingFr
 
 def test_a_child_whose_time_is_over_ends_with_all_below_it(frame: TrainingFrame, tmp_path: Path) -> None:
     done = subprocess.run(request(tmp_path, frame, timeout_s=0.2), capture_output=True, text=True, check=False)
-    assert done.returncode == child.TIMED_OUT
+    assert done.returncode == TIMED_OUT
     assert "not done within 0.2 s" in done.stderr
     assert child.read_result(tmp_path / "run") is None
 
@@ -97,7 +98,7 @@ def test_a_child_whose_time_is_over_ends_with_all_below_it(frame: TrainingFrame,
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     """The parent is killed so that it cannot clean up; the child was about to sleep for minutes."""
     (tmp_path / "child.py").write_text(
-        "import time\nfrom streamlake_assets.learning.child import end_with_parent\nend_with_parent()\n"
+        "import time\nfrom streamlake_assets.learning.child_process import end_with_parent\nend_with_parent()\n"
         "print('up', flush=True)\ntime.sleep(600)\n"
     )
     (tmp_path / "parent.py").write_text(
@@ -117,8 +118,8 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 def test_a_result_that_is_none_is_refused(tmp_path: Path) -> None:
     assert child.read_result(tmp_path) is None
-    (tmp_path / child.RESULT).write_text(json.dumps({"models": 3}))
-    with pytest.raises(IntegrityError, match=child.RESULT):
+    (tmp_path / RESULT).write_text(json.dumps({"models": 3}))
+    with pytest.raises(IntegrityError, match=RESULT):
         child.read_result(tmp_path)
 
 

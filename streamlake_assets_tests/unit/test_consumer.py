@@ -45,7 +45,7 @@ class Reader:
 
 
 def follow(tmp_path: Path, watch: Any, loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamlake_assets.sidecar.consumer.beat", lambda *_: None)
+    monkeypatch.setattr("streamlake_assets.sidecar.stream_process.beat", lambda *_: None)
     ConsumerProcess(settings_in(tmp_path))._follow(watch, loop, Reader(), None)  # type: ignore[arg-type]
 
 
