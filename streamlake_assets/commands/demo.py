@@ -38,7 +38,7 @@ from streamlake_assets.sidecar.replay import Outlet, PublisherOutlet, Revealed, 
 from streamlake_assets.sidecar.replay_forecasts import ScorerForecasts
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
-from streamlake_assets.stores import bar_reader
+from streamlake_assets.stores import bar_reader, model_register
 from streamlake_assets.stores.documents import SESSIONS, DocumentStore
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
@@ -279,7 +279,7 @@ def read_summary(
     verdict = quality.documents_equal_daily(documents.sessions(), observations.daily_bars_by_key(reader))
     checks = driver.checks()
     failed = [f"{check.asset}: {check.name}: {check.text}" for check in checks if not check.passed]
-    rows, speaking = ledger.rows(reader), ledger.champions(reader)
+    rows, speaking = ledger.rows(reader), model_register.champions(reader)
     spoken = {t: [row for row in rows if row.forecast.model_version == speaking.get(t)] for t in Target}
     # of the training set this demo made: the schedule may have trained on newer data since
     _, data_hash = read_snapshot(training.snapshot_path(settings.data_dir / "training"))

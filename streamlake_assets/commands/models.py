@@ -13,7 +13,7 @@ from streamlake_assets.errors import UsageError
 from streamlake_assets.market.forecasts import BASELINE_ENGINE
 from streamlake_assets.market.targets import Target
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.stores import ledger, model_register
+from streamlake_assets.stores import model_register
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.model_register import BY_HAND, ROLLED_BACK, RegisteredModel
 from streamlake_assets.stores.mysql import make_engine
@@ -23,7 +23,7 @@ def listing(settings: Settings, target: Target | None, last: int) -> list[dict[s
     """Return the newest registered models, which of them speak, and whether their files are there."""
     engine = _engine(settings, DatabaseRole.READER)
     try:
-        champions = set(ledger.champions(engine).values())
+        champions = set(model_register.champions(engine).values())
         published = set(ModelFolder(settings.data_dir / "models").versions())
         return [
             {
@@ -59,7 +59,7 @@ def show(settings: Settings, version: str) -> dict[str, Any]:
         return {
             "manifest": model.manifest,
             "registered_at": model.registered_at.isoformat(),
-            "champion": ledger.champions(engine).get(model.target) == version,
+            "champion": model_register.champions(engine).get(model.target) == version,
             "reigns": [{"since": reign.since.isoformat(), "reason": reign.reason} for reign in reigns],
         }
     finally:
@@ -82,7 +82,7 @@ def promote(settings: Settings, version: str, why: str) -> dict[str, Any]:
                 f"{model.skill_high:.4f}): a model without skill speaks for nobody. "
                 "`streamlake models list` shows what may be promoted"
             )
-        present = ledger.champions(engine).get(model.target)
+        present = model_register.champions(engine).get(model.target)
         # the baseline instead of a model is a step back: the gate must not undo it tomorrow
         how = f"{ROLLED_BACK} {present}" if model.engine == BASELINE_ENGINE and present != version else BY_HAND
         return _let_speak(engine, settings, model, f"{how}: {why}")
@@ -112,7 +112,7 @@ def rollback(settings: Settings, target: Target, why: str) -> dict[str, Any]:
 
 def _let_speak(engine: sa.Engine, settings: Settings, model: RegisteredModel, reason: str) -> dict[str, Any]:
     ModelFolder(settings.data_dir / "models").open(model.version)
-    changed = ledger.set_champion(engine, model.target, model.version, reason)
+    changed = model_register.set_champion(engine, model.target, model.version, reason)
     return {"target": model.target.value, "version": model.version, "changed": changed, "reason": reason}
 
 

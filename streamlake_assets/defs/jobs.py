@@ -14,7 +14,7 @@ from streamlake_assets.defs.common import plain_metadata
 from streamlake_assets.flows import observations
 from streamlake_assets.flows.observations import Watermark
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import model_register
 
 DOCUMENTS = dg.AssetSelection.assets(documents.documents)
 SERVING = dg.AssetSelection.assets(models.champion, forecasts.next_session, forecasts.scores, forecasts.daily)
@@ -110,7 +110,7 @@ def refresh_needed(
         waited = stores.now().timestamp() - (last.end_time or 0.0)
         if waited < RETRY_AFTER_S:
             return dg.SkipReason(f"the last refresh failed: it is asked for again in {RETRY_AFTER_S - waited:.0f} s")
-    if ledger.champions(stores.reader):
+    if model_register.champions(stores.reader):
         return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=key)
     # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule
     request = dg.RunRequest(asset_selection=[documents.SESSION_BARS, documents.FEATURE_BUCKETS])

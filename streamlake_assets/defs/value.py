@@ -7,7 +7,7 @@ from streamlake_assets.defs.common import OWNERS, check_result
 from streamlake_assets.flows import forecasting, value_page
 from streamlake_assets.flows.value import value_report
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import model_register
 
 REPORT = "value"
 
@@ -27,7 +27,7 @@ def value(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Compute the statement, keep it, show it."""
     report = value_report(
         stores.documents.series(),
-        ledger.champions(stores.reader),
+        model_register.champions(stores.reader),
         forecasting.newest_forecasts(stores.reader),
         min_history=stores.settings.min_history,
     )

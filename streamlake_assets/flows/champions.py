@@ -16,7 +16,7 @@ from streamlake_assets.learning.serve import Champion, load_champion, load_model
 from streamlake_assets.learning.spec import Algorithm
 from streamlake_assets.market.gate import Challenger, Evidence, GateDecision, decide, update
 from streamlake_assets.market.targets import Target
-from streamlake_assets.stores import ledger, model_register
+from streamlake_assets.stores import model_register
 from streamlake_assets.stores.model_folder import ModelFolder
 
 CONTENDERS = frozenset({Algorithm.LINEAR, Algorithm.FOREST, Algorithm.BLOCK_FOREST})
@@ -46,7 +46,7 @@ def name_champions(engine: sa.Engine, models: ModelFolder) -> list[Named]:
     Raises:
         UsageError: no version 0 of a target is registered.
     """
-    registered = ledger.registered(engine)
+    registered = model_register.registered(engine)
     manifests = [read_manifest(plain) for plain in models.catalogue().manifests if plain["version"] in registered]
     return [_name(engine, models, target, manifests) for target in Target]
 
@@ -78,7 +78,7 @@ def _name(engine: sa.Engine, models: ModelFolder, target: Target, manifests: Ite
     decision = decide(challengers, champion, spec_key(zero))
     version = newest[decision.champion].version if decision.champion in newest else zero.version
     named = Named(target, version, decision, tuple(refused))
-    ledger.set_champion(engine, target, version, named.reason)
+    model_register.set_champion(engine, target, version, named.reason)
     return named
 
 
@@ -96,13 +96,13 @@ def champion_of(engine: sa.Engine, models: ModelFolder, target: Target) -> Champ
         UsageError: nothing has been trained.
         ModelRefusedError: no registered model of the target can be opened.
     """
-    version = ledger.champions(engine).get(target)
+    version = model_register.champions(engine).get(target)
     if version is None:
         raise UsageError(f"no model of {target} has been named champion: train first")
     try:
         return Champion(load_model(models.manifest(version), models.open(version)))
     except ModelRefusedError as error:
-        registered = ledger.registered(engine)
+        registered = model_register.registered(engine)
         others = [m for m in models.catalogue().manifests if m["version"] in registered and m["version"] != version]
         try:
             successor = load_champion(target, others, models.open)

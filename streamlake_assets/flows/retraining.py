@@ -4,12 +4,15 @@ Belongs here: the joins between model folders, frame and the rule. Stays out: th
 itself (``market.drift``), training (``training``).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from streamlake_assets.errors import ModelRefusedError
+from streamlake_assets.learning.engines import engine
 from streamlake_assets.learning.losses import read_losses
 from streamlake_assets.learning.manifest import Manifest, read_manifest
-from streamlake_assets.learning.serve import load_model
 from streamlake_assets.learning.spec import Algorithm, ModelSpec
 from streamlake_assets.market.drift import drift_report
 from streamlake_assets.market.frames import TrainingFrame
@@ -21,22 +24,31 @@ from streamlake_assets.market.retraining import (
     decide_retraining,
     skill_decay,
 )
-from streamlake_assets.market.series import ordinal
+from streamlake_assets.market.series import IntArray, ordinal
 from streamlake_assets.stores.model_folder import ModelFolder
 
 LEAST_HISTORY = 8
 """Dates of losses below which an expected skill has no interval."""
 
 
-def decide(models: ModelFolder, frame: TrainingFrame, spec: ModelSpec) -> RetrainDecision:
+def decide_all(models: ModelFolder, frame: TrainingFrame, specs: Sequence[ModelSpec]) -> dict[str, RetrainDecision]:
+    """Decide for each spec, by name; the manifests are read once for all."""
+    manifests = [read_manifest(plain) for plain in models.catalogue().manifests]
+    return {spec.name: decide(models, manifests, frame, spec) for spec in specs}
+
+
+def decide(
+    models: ModelFolder, manifests: Sequence[Manifest], frame: TrainingFrame, spec: ModelSpec
+) -> RetrainDecision:
     """Decide whether a spec is trained on the present rows, and say why.
 
     Rows whose target came true after the newest one its last model learned from are new: that model's forecasts of
     them are out of sample, and are what live skill is measured on.
     """
-    last = _newest(models, spec)
-    if last is None:
+    newest = _newest(models, manifests, spec)
+    if newest is None:
         return decide_retraining(RetrainFacts(trained=False))
+    last, folder = newest
     if last.spec_hash != spec.digest():
         return decide_retraining(RetrainFacts(trained=True, changed="its spec", train_rows=last.rows))
     new = frame.target_sessions > ordinal(last.last_session)
@@ -47,7 +59,7 @@ def decide(models: ModelFolder, frame: TrainingFrame, spec: ModelSpec) -> Retrai
         x = frame.columns(spec.features)
         report = drift_report(spec.features, x[old], frame.sessions[old], x[new], frame.sessions[new])
         drifted = report.drifted
-        decay = _decay(models, last, frame, np.flatnonzero(new))
+        decay = _decay(last, folder, frame, np.flatnonzero(new))
     return decide_retraining(
         RetrainFacts(
             trained=True,
@@ -63,33 +75,30 @@ def decide(models: ModelFolder, frame: TrainingFrame, spec: ModelSpec) -> Retrai
     )
 
 
-def _newest(models: ModelFolder, spec: ModelSpec) -> Manifest | None:
-    """Return the newest whole model of a spec, by name and engine: of an older wording of the spec too."""
-    found = [read_manifest(plain) for plain in models.catalogue().manifests]
-    same = [m for m in found if (m.name, m.engine) == (spec.name, spec.engine)]
+def _newest(models: ModelFolder, manifests: Sequence[Manifest], spec: ModelSpec) -> tuple[Manifest, Path] | None:
+    """Return the newest whole model of a spec and its folder, by name and engine: of an older wording of it too."""
+    same = [m for m in manifests if (m.name, m.engine) == (spec.name, spec.engine)]
     for manifest in sorted(same, key=lambda m: (m.last_session, m.trained_at), reverse=True):
         try:
-            models.open(manifest.version)
+            return manifest, models.open(manifest.version)
         except ModelRefusedError:
             # as if it had not been trained: it is made again
             continue
-        return manifest
     return None
 
 
-def _decay(models: ModelFolder, last: Manifest, frame: TrainingFrame, rows: np.ndarray) -> SkillDecay | None:
-    folder = models.open(last.version)
+def _decay(last: Manifest, folder: Path, frame: TrainingFrame, rows: IntArray) -> SkillDecay | None:
     history = read_losses(folder)
     if len(history) < LEAST_HISTORY:
         return None
-    return skill_decay(_losses_since(models, last, frame, rows), history)
+    return skill_decay(_losses_since(last, folder, frame, rows), history)
 
 
-def _losses_since(models: ModelFolder, last: Manifest, frame: TrainingFrame, rows: np.ndarray) -> DateLosses:
-    model = load_model(models.manifest(last.version), models.open(last.version))
+def _losses_since(last: Manifest, folder: Path, frame: TrainingFrame, rows: IntArray) -> DateLosses:
+    fitted = engine(last.engine).load(last.fitted_spec, folder)
     target, x = last.target, frame.columns(last.features)[rows]
     scale = frame.scale[target][rows]
-    forecast = model.predict(x) * scale
+    forecast = fitted.predict(x) * scale
     if not target.has_direction:
         forecast = np.maximum(forecast, 0.0)
     return date_losses(frame.sessions[rows], frame.y[target][rows], forecast, frame.baseline[target][rows], scale)

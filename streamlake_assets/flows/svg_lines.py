@@ -1,10 +1,9 @@
 """Small line charts as SVG text, drawn by hand so that a report needs no plotting library.
 
-Belongs here: drawing, and the picture as a data address that Markdown can show. Stays out: what is drawn. Every line
+Belongs here: drawing. Stays out: what is drawn, the image inside a page (``svg_charts``). Every line
 has its name and last value written at its end, so a chart can be read without its colours.
 """
 
-import base64
 import math
 from collections.abc import Sequence
 from html import escape
@@ -77,12 +76,6 @@ def line_chart(title: str, lines: Sequence[Line], ends: tuple[str, str]) -> str:
     for x, text, anchor in ((_LEFT, ends[0], "start"), (WIDTH - _RIGHT, ends[1], "end")):
         parts.append(f"<text x='{x}' y='{HEIGHT - 8}' {_FONT} text-anchor='{anchor}'>{escape(text)}</text>")
     return "".join((*parts, "</svg>"))
-
-
-def markdown_image(title: str, svg: str) -> str:
-    """Return a picture as Markdown that holds all of it."""
-    alt = title.replace("[", "(").replace("]", ")")
-    return f"![{alt}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def _thinned(length: int) -> list[int]:

@@ -42,7 +42,7 @@ from streamlake_assets.market.retraining import RetrainDecision
 from streamlake_assets.market.targets import Target
 from streamlake_assets.servers.tools import java_home
 from streamlake_assets.settings import LOOPBACK, Settings
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import model_register
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.model_folder import ModelFolder
 
@@ -175,7 +175,7 @@ def train_engine(
     specs = specs_of(name, settings.min_history)
     known = [version for spec in specs if _is_whole(models, version := model_version(data_hash, spec))]
     missing = [spec for spec in specs if model_version(data_hash, spec) not in known]
-    decisions = {spec.name: retraining.decide(models, frame, spec) for spec in missing}
+    decisions = retraining.decide_all(models, frame, missing)
     asked = tuple(spec for spec in missing if always or decisions[spec.name].retrain)
     done = child.TrainingResult()
     if asked:
@@ -191,7 +191,7 @@ def train_engine(
         done = _train_in_child(models, folder, name, request, launch)
     new = tuple(made.manifest["version"] for made in done.models)
     plain = [models.manifest(version) for version in (*known, *new)]
-    ledger.register_models(engine, plain)
+    model_register.register_models(engine, plain)
     return Published(
         tuple(read_manifest(one) for one in plain),
         new,
@@ -253,7 +253,7 @@ def train_version_zero(engine: sa.Engine, models: ModelFolder, settings: Setting
         with models.staging() as folder:
             model.save(folder)
             models.publish(folder, model.manifest.to_dict())
-    ledger.register_models(engine, (models.manifest(model.manifest.version) for model in zero))
+    model_register.register_models(engine, (models.manifest(model.manifest.version) for model in zero))
 
 
 def run_child(command: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES) -> int:

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from streamlake_assets.flows.svg_lines import Line, line_chart, markdown_image
+from streamlake_assets.flows.svg_charts import markdown_image
+from streamlake_assets.flows.svg_lines import Line, line_chart
 from streamlake_assets.learning.spec import VERSION_ZERO_PREFIX
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.series import SessionSeries, from_ordinal

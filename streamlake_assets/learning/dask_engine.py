@@ -13,6 +13,7 @@ worker rounds by where in memory the rows came to lie.
 
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -165,9 +166,12 @@ class DaskEngine(EngineBase):
 
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
+        lost = (KilledWorker, NoValidWorkerError, CancelledError, TimeoutError, OSError)
         try:
             yield
-        except (KilledWorker, NoValidWorkerError, CancelledError, TimeoutError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, lost) and not _raised_by_dask(error):
+                raise
             told = str(error).strip().splitlines()
             raise ServerError(f"Dask failed while {doing}: {type(error).__name__} {told[0] if told else ''}") from error
 
@@ -219,6 +223,16 @@ class DaskEngine(EngineBase):
             return PortableModel(linear, linear.write)
         forest = PortableForest.read(folder, len(spec.features))
         return PortableModel(forest, forest.write)
+
+
+def _raised_by_dask(error: Exception) -> bool:
+    """Return whether Dask's own code raised an error, and no library that works on the rows.
+
+    A scheduler that loses scattered rows may queue a task without priority and answer a TypeError of its heap, so the
+    type alone does not say that workers died.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("distributed.")
 
 
 def _end(cluster: "LocalCluster") -> None:

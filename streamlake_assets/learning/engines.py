@@ -6,6 +6,7 @@ stops one engine and not the others.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,7 +128,7 @@ class Engine(Protocol):
         ...
 
 
-class EngineBase:
+class EngineBase(ABC):
     """What engines share: the order of the steps and the checks. An engine that needs no session opens nothing."""
 
     name: str
@@ -139,10 +140,10 @@ class EngineBase:
         """What this engine can fit."""
         return frozenset(self.params)
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027 - an engine without a session has nothing to do
         """Do nothing."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - an engine without a session has nothing to do
         """Do nothing."""
 
     def transfer(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> Any:
@@ -150,11 +151,11 @@ class EngineBase:
         check_rows(spec, x, y)
         return x, y
 
+    @abstractmethod
     def fit_rows(self, spec: ModelSpec, rows: Any) -> FittedModel:
         """Fit what ``transfer`` returned."""
-        raise NotImplementedError
 
-    def release(self, rows: Any) -> None:
+    def release(self, rows: Any) -> None:  # noqa: B027 - an engine without a session has nothing to do
         """Do nothing."""
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> FittedModel:

@@ -20,7 +20,7 @@ from streamlake_assets.market.types import Instrument
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.forecast_topic import ForecastTopic, sent_messages
 from streamlake_assets.sidecar.serving_champions import ServingChampions
-from streamlake_assets.stores import ledger, ledger_feed, session_seed
+from streamlake_assets.stores import ledger, ledger_feed, model_register, session_seed
 from streamlake_assets.stores.ledger import Issued
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
@@ -53,7 +53,7 @@ class ScorerBook:
     def champions(self) -> ServingChampions:
         """Return the champions that the register names, looked at now and then."""
         return ServingChampions(
-            named=lambda: ledger.champions(self.engine),
+            named=lambda: model_register.champions(self.engine),
             opened=lambda version: load_model(self._models.manifest(version), self._models.open(version)),
             successor=lambda target: champions.champion_of(self.engine, self._models, target).model,
         )

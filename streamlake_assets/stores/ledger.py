@@ -1,7 +1,7 @@
-"""The forecast ledger: what was said and when, what happened, which model spoke. Append-only.
+"""The forecast ledger: what was said and when, and what happened. Append-only.
 
-Belongs here: registered models, champions, forecasts, scores, signals in MySQL. Stays out: making and judging forecasts
-(``market.forecasts``), model files (``model_folder``).
+Belongs here: forecasts, scores, signals in MySQL. Stays out: making and judging forecasts
+(``market.forecasts``), which models there are and which speaks (``model_register``).
 
 A forecast counts only if it was committed before any bar of its target session was stored. That is decided under a
 lock: the reading of the instrument's bars takes gap locks, so the consumer cannot store such a bar between the look and
@@ -9,7 +9,7 @@ the commit; a forecast that finds one is marked late and is never scored.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -23,9 +23,7 @@ from streamlake_assets.market.signals import Signal
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Interval
 from streamlake_assets.stores import schema
-from streamlake_assets.stores.mysql import outages_as_try_later
-
-_DUPLICATE_ENTRY = 1062
+from streamlake_assets.stores.mysql import insert_unless_there, outages_as_try_later
 
 
 class Issued(NamedTuple):
@@ -52,46 +50,6 @@ class LedgerRow(NamedTuple):
     realised: float | None
     error: float | None
     covered: bool | None
-
-
-def register_models(engine: sa.Engine, manifests: Iterable[Mapping[str, Any]]) -> int:
-    """Add models that are not registered yet; return how many were added."""
-    table = schema.model_versions
-    added = 0
-    with outages_as_try_later("registering models"), engine.begin() as connection:
-        for manifest in manifests:
-            known = connection.execute(sa.select(table.c.version).where(table.c.version == manifest["version"]))
-            if known.first() is not None:
-                continue
-            names = ("version", "engine", "target", "data_hash", "skill", "skill_low", "skill_high", "has_skill")
-            row = {name: manifest[name] for name in names} | {"spec_name": manifest["name"], "manifest": dict(manifest)}
-            added += _insert_once(connection, table, row)
-    return added
-
-
-def registered(engine: sa.Engine) -> set[str]:
-    """Return the versions of all registered models."""
-    with outages_as_try_later("reading the register"), engine.connect() as connection:
-        return set(connection.execute(sa.select(schema.model_versions.c.version)).scalars())
-
-
-def set_champion(engine: sa.Engine, target: Target, version: str, reason: str) -> bool:
-    """Record which model speaks for a target from now on; return False when it already does."""
-    if champions(engine).get(target) == version:
-        return False
-    with outages_as_try_later("recording a champion"), engine.begin() as connection:
-        connection.execute(
-            sa.insert(schema.champions).values(target=target.value, version=version, reason=reason[:512])
-        )
-    return True
-
-
-def champions(engine: sa.Engine) -> dict[Target, str]:
-    """Return the version that speaks for each target."""
-    table = schema.champions
-    with outages_as_try_later("reading champions"), engine.connect() as connection:
-        rows = connection.execute(sa.select(table.c.target, table.c.version).order_by(table.c.id))
-        return {Target(row.target): row.version for row in rows}
 
 
 def issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
@@ -201,7 +159,7 @@ def due(engine: sa.Engine) -> list[OpenForecast]:
         )
         .exists()
     )
-    query = _forecast_query().outerjoin(s, s.c.forecast_id == f.c.id)
+    query = forecast_query().outerjoin(s, s.c.forecast_id == f.c.id)
     query = query.where(s.c.forecast_id.is_(None), sa.not_(f.c.late), settled).order_by(f.c.id)
     with outages_as_try_later("reading open forecasts"), engine.connect() as connection:
         return [OpenForecast(row.id, _forecast(row)) for row in connection.execute(query)]
@@ -221,10 +179,10 @@ def put_scores(engine: sa.Engine, scores: Iterable[tuple[int, Score]]) -> int:
         for forecast_id, score in scores
     ]
     with outages_as_try_later("scoring"), engine.begin() as connection:
-        if not records or _insert_all(connection, schema.forecast_scores, records):
+        if not records or insert_unless_there(connection, schema.forecast_scores, records):
             return len(records)
         # some were scored by another process since they were read: a score is a fact, both would write the same
-        return sum(_insert_once(connection, schema.forecast_scores, record) for record in records)
+        return sum(insert_unless_there(connection, schema.forecast_scores, [record]) for record in records)
 
 
 def put_signals(engine: sa.Engine, signals: Iterable[Signal], reason: str) -> int:
@@ -267,7 +225,7 @@ def put_signals(engine: sa.Engine, signals: Iterable[Signal], reason: str) -> in
 def rows(engine: sa.Engine, instrument: Instrument | None = None, last: int | None = None) -> list[LedgerRow]:
     """Return the ledger, newest session first, of one instrument or all."""
     f, s, i, e = schema.forecasts, schema.forecast_scores, schema.instruments, schema.exchanges
-    query = _forecast_query(s.c.realised, s.c.error, s.c.covered, f.c.late, f.c.issued_at)
+    query = forecast_query(s.c.realised, s.c.error, s.c.covered, f.c.late, f.c.issued_at)
     query = query.outerjoin(s, s.c.forecast_id == f.c.id)
     if instrument is not None:
         query = query.where(i.c.symbol == instrument.symbol, e.c.mic == instrument.exchange)
@@ -300,23 +258,6 @@ def signals_without_skill(engine: sa.Engine) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def _insert_once(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
-    """Insert a row unless its key is there already; return whether it was written."""
-    return _insert_all(connection, table, [row])
-
-
-def _insert_all(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> bool:
-    """Insert rows unless one of their keys is there already; return whether they were written."""
-    try:
-        with connection.begin_nested():
-            connection.execute(sa.insert(table), rows)
-    except DuplicateKey as error:
-        if error.orig is None or error.orig.args[0] != _DUPLICATE_ENTRY:
-            raise
-        return False
-    return True
-
-
 def _require_models(connection: sa.Connection, wanted: set[str]) -> None:
     table = schema.model_versions
     missing = wanted - set(connection.execute(sa.select(table.c.version).where(table.c.version.in_(wanted))).scalars())
@@ -324,7 +265,8 @@ def _require_models(connection: sa.Connection, wanted: set[str]) -> None:
         raise IntegrityError(f"no such model registered: {', '.join(sorted(missing))}")
 
 
-def _forecast_query(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def forecast_query(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Return a query of forecasts with their instrument and model, and what else is asked for."""
     f, i, e, m = schema.forecasts, schema.instruments, schema.exchanges, schema.model_versions
     return (
         sa.select(f, i.c.symbol, e.c.mic, m.c.engine, m.c.has_skill, *more)

@@ -5,7 +5,7 @@ Belongs here: SELECTs that follow the ledger. Stays out: writing it (``ledger``)
 
 import datetime as dt
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
 from streamlake_assets.stores import schema
+from streamlake_assets.stores.ledger import forecast_query
 from streamlake_assets.stores.mysql import outages_as_try_later
 
 
@@ -74,23 +75,13 @@ def forecast_instruments(engine: sa.Engine, session: dt.date) -> dict[tuple[Inst
         }
 
 
-def _query() -> sa.Select[tuple[object, ...]]:
-    f, s, i = schema.forecasts, schema.forecast_scores, schema.instruments
-    e, m = schema.exchanges, schema.model_versions
-    return (
-        sa.select(
-            *(f, i.c.symbol, e.c.mic, m.c.engine, m.c.has_skill),
-            *(s.c.realised, s.c.error, s.c.baseline_error, s.c.covered, s.c.direction_hit, s.c.scored_at),
-        )
-        .join(i, i.c.id == f.c.instrument_id)
-        .join(e, e.c.id == i.c.exchange_id)
-        .join(m, m.c.version == f.c.model_version)
-        .outerjoin(s, s.c.forecast_id == f.c.id)
-        .order_by(f.c.id)
-    )
+def _query() -> sa.Select[Any]:
+    f, s = schema.forecasts, schema.forecast_scores
+    scores = (s.c.realised, s.c.error, s.c.baseline_error, s.c.covered, s.c.direction_hit, s.c.scored_at)
+    return forecast_query(*scores).outerjoin(s, s.c.forecast_id == f.c.id).order_by(f.c.id)
 
 
-def _forecast(row: sa.Row[tuple[object, ...]]) -> ForecastMessage:
+def _forecast(row: sa.Row[Any]) -> ForecastMessage:
     return ForecastMessage(
         id=row.id,
         symbol=row.symbol,
@@ -112,7 +103,7 @@ def _forecast(row: sa.Row[tuple[object, ...]]) -> ForecastMessage:
     )
 
 
-def _score(row: sa.Row[tuple[object, ...]]) -> ScoreMessage | None:
+def _score(row: sa.Row[Any]) -> ScoreMessage | None:
     if row.realised is None:
         return None
     return ScoreMessage(

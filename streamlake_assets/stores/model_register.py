@@ -5,7 +5,7 @@ model files (``model_folder``), who may become champion (``market.gate``).
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores import schema
-from streamlake_assets.stores.mysql import outages_as_try_later
+from streamlake_assets.stores.mysql import insert_unless_there, outages_as_try_later
 
 BY_HAND: Final = "promoted by hand"
 ROLLED_BACK: Final = "rolled back by hand from"
@@ -43,6 +43,46 @@ class Reign(NamedTuple):
     version: str
     reason: str
     since: dt.datetime
+
+
+def register_models(engine: sa.Engine, manifests: Iterable[Mapping[str, Any]]) -> int:
+    """Add models that are not registered yet; return how many were added."""
+    table = schema.model_versions
+    added = 0
+    with outages_as_try_later("registering models"), engine.begin() as connection:
+        for manifest in manifests:
+            known = connection.execute(sa.select(table.c.version).where(table.c.version == manifest["version"]))
+            if known.first() is not None:
+                continue
+            names = ("version", "engine", "target", "data_hash", "skill", "skill_low", "skill_high", "has_skill")
+            row = {name: manifest[name] for name in names} | {"spec_name": manifest["name"], "manifest": dict(manifest)}
+            added += insert_unless_there(connection, table, [row])
+    return added
+
+
+def registered(engine: sa.Engine) -> set[str]:
+    """Return the versions of all registered models."""
+    with outages_as_try_later("reading the register"), engine.connect() as connection:
+        return set(connection.execute(sa.select(schema.model_versions.c.version)).scalars())
+
+
+def set_champion(engine: sa.Engine, target: Target, version: str, reason: str) -> bool:
+    """Record which model speaks for a target from now on; return False when it already does."""
+    if champions(engine).get(target) == version:
+        return False
+    with outages_as_try_later("recording a champion"), engine.begin() as connection:
+        connection.execute(
+            sa.insert(schema.champions).values(target=target.value, version=version, reason=reason[:512])
+        )
+    return True
+
+
+def champions(engine: sa.Engine) -> dict[Target, str]:
+    """Return the version that speaks for each target."""
+    table = schema.champions
+    with outages_as_try_later("reading champions"), engine.connect() as connection:
+        rows = connection.execute(sa.select(table.c.target, table.c.version).order_by(table.c.id))
+        return {Target(row.target): row.version for row in rows}
 
 
 def models(engine: sa.Engine, target: Target | None = None) -> list[RegisteredModel]:

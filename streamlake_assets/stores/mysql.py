@@ -1,6 +1,7 @@
 """One way to reach MySQL: engines with the session settings that make MySQL and MariaDB behave alike.
 
-Belongs here: engine making, session variables, what errors mean. Stays out: SQL of any table.
+Belongs here: engine making, session variables, what errors mean, an insert that another process may have made. Stays
+out: SQL of any one table.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from streamlake_assets.errors import SettingError, TryLaterError, UsageError
 from streamlake_assets.settings import DatabaseRole, Settings
@@ -27,6 +29,7 @@ _NO_SPACE = frozenset({1021, 1026, 1114})
 # 1044 no right to the database, 1045 and 1698 wrong user or password, 1049 no such database: no retry helps
 _REFUSED = frozenset({1044, 1045, 1049, 1698})
 _NO_SUCH_TABLE = 1146
+_DUPLICATE_ENTRY = 1062
 
 ANSWER_TIMEOUT_S = 60
 """Longest silence of the server within one statement, in seconds."""
@@ -115,3 +118,15 @@ def is_outage(error: DBAPIError) -> bool:
 
 def _code(error: DBAPIError) -> Any:
     return error.orig.args[0] if error.orig is not None and error.orig.args else None
+
+
+def insert_unless_there(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> bool:
+    """Insert rows unless one of their keys is there already; return whether they were written."""
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table), rows)
+    except DuplicateKey as error:
+        if error.orig is None or error.orig.args[0] != _DUPLICATE_ENTRY:
+            raise
+        return False
+    return True

@@ -12,7 +12,7 @@ from streamlake_assets.learning.manifest import Manifest
 from streamlake_assets.market.series import SessionSeries, from_ordinal
 from streamlake_assets.market.targets import Target
 from streamlake_assets.settings import DatabaseRole
-from streamlake_assets.stores import ledger, model_register
+from streamlake_assets.stores import model_register
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets_tests.conftest import settings_in
 from streamlake_assets_tests.learning_runs import TrainingRun, train_all
@@ -49,7 +49,7 @@ def publish(database: Database, models: ModelFolder, run: TrainingRun) -> None:
         with models.staging() as folder:
             model.save(folder)
             models.publish(folder, model.manifest.to_dict())
-    ledger.register_models(database.writer, (models.manifest(m.version) for m in run.manifests))
+    model_register.register_models(database.writer, (models.manifest(m.version) for m in run.manifests))
 
 
 def of(run: TrainingRun, target: Target, engine: str) -> Manifest:
@@ -57,7 +57,7 @@ def of(run: TrainingRun, target: Target, engine: str) -> Manifest:
 
 
 def speaking(database: Database) -> dict[Target, str]:
-    return ledger.champions(database.writer)
+    return model_register.champions(database.writer)
 
 
 def test_what_passes_the_gate_speaks_and_the_baseline_does_elsewhere(

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
+from distributed.collections import HeapSet
 from sklearn.linear_model import LinearRegression
 
 from streamlake_assets.errors import ServerError, UsageError
@@ -162,6 +163,17 @@ def test_a_scheduler_elsewhere_is_used_and_left_running(worker: DaskEngine, fram
     fitted = guest.fit(LINEAR, x, y)
     guest.close()
     np.testing.assert_allclose(fitted.predict(x), worker.fit(LINEAR, x, y).predict(x), rtol=LAST_DIGITS)
+
+
+def test_what_the_scheduler_itself_raises_is_said_and_what_a_library_raises_stays(worker: DaskEngine) -> None:
+    """Of lost rows the scheduler may queue tasks without a priority, and fails to compare them."""
+    queued: HeapSet[frozenset[int]] = HeapSet(key=lambda task: None if 1 in task else (0, 1))
+    queued.add(frozenset({1}))
+    said = "Dask failed while fitting it: TypeError '<' not supported"
+    with pytest.raises(ServerError, match=said), worker.errors("fitting it"):
+        queued.add(frozenset({2}))
+    with pytest.raises(ValueError, match="inhomogeneous"), worker.errors("fitting it"):
+        np.asarray([[1.0], [1.0, 2.0]])
 
 
 def test_nothing_listens_beyond_this_machine(worker: DaskEngine) -> None:

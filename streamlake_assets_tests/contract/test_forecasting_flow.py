@@ -13,7 +13,7 @@ from streamlake_assets.flows.observations import batch_totals, offset_ranges, re
 from streamlake_assets.market.forecasts import Forecast
 from streamlake_assets.market.series import SessionSeries, ordinal
 from streamlake_assets.market.targets import Target
-from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores import ledger, model_register, schema
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets_tests.bars import SESSION, bar, slice_of
 from streamlake_assets_tests.ledger_rows import NEXT, a_score, forecast, model
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.servers
 @pytest.fixture
 def known(database: Database) -> Database:
     BarStore(database.writer, "test").ingest([slice_of([bar(price="10"), bar(NEXT, symbol="MSFT")])])
-    ledger.register_models(database.writer, [model(), model("m2", has_skill=True), model("v0", engine="baseline")])
+    model_register.register_models(
+        database.writer, [model(), model("m2", has_skill=True), model("v0", engine="baseline")]
+    )
     return database
 
 

@@ -17,7 +17,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Status
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.mysql_users import ROOT, ensure_passwords
-from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores import ledger, model_register, schema
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.ledger import Issued
 from streamlake_assets_tests.bars import SESSION, bar, minutes, slice_of
@@ -33,7 +33,7 @@ WAIT_S = 30
 def known(database: Database) -> Database:
     """One instrument with one settled session, one registered model."""
     put(database, bar())
-    ledger.register_models(database.writer, [model()])
+    model_register.register_models(database.writer, [model()])
     return database
 
 
@@ -249,18 +249,21 @@ def test_a_score_without_a_forecast_is_no_duplicate_but_an_error(known: Database
 
 
 def test_a_model_is_registered_once(known: Database) -> None:
-    assert ledger.register_models(known.writer, [model(), model("m2"), model("m2")]) == 1
+    assert model_register.register_models(known.writer, [model(), model("m2"), model("m2")]) == 1
     stored = {row.version: row for row in known.rows(schema.model_versions)}
     assert stored["m2"].manifest == model("m2")
     assert stored["m2"].spec_name == "linear"
 
 
 def test_the_last_champion_speaks(known: Database) -> None:
-    ledger.register_models(known.writer, [model("m2")])
-    assert ledger.champions(known.writer) == {}
-    said = [ledger.set_champion(known.writer, Target.LOG_RANGE, version, "why") for version in ("m1", "m1", "m2", "m1")]
+    model_register.register_models(known.writer, [model("m2")])
+    assert model_register.champions(known.writer) == {}
+    said = [
+        model_register.set_champion(known.writer, Target.LOG_RANGE, version, "why")
+        for version in ("m1", "m1", "m2", "m1")
+    ]
     assert said == [True, False, True, True]
-    assert ledger.champions(known.writer) == {Target.LOG_RANGE: "m1"}
+    assert model_register.champions(known.writer) == {Target.LOG_RANGE: "m1"}
     assert known.count(schema.champions) == 3
 
 
@@ -273,7 +276,7 @@ def signal(**changes: Any) -> Signal:
 
 
 def test_signals_are_written_once_and_counted_when_their_model_has_no_skill(known: Database) -> None:
-    ledger.register_models(known.writer, [model("skilled", has_skill=True)])
+    model_register.register_models(known.writer, [model("skilled", has_skill=True)])
     ledger.issue(known.writer, [forecast(), forecast(model_version="skilled")])
     assert ledger.signals_without_skill(known.writer) == 0
     assert ledger.put_signals(known.writer, [signal(model_version="skilled")], "why") == 1

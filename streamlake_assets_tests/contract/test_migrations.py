@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.stores import ledger, migrate, schema
+from streamlake_assets.stores import ledger, migrate, model_register, schema
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets_tests.bars import bar, slice_of
@@ -132,7 +132,7 @@ def test_nobody_changes_or_removes_what_was_said(
 def scored(database: Database) -> None:
     """One forecast with its score in the ledger."""
     BarStore(database.writer, "test").ingest([slice_of([bar()])])
-    ledger.register_models(database.writer, [model()])
+    model_register.register_models(database.writer, [model()])
     ledger.issue(database.writer, [forecast()])
     (said,) = database.rows(schema.forecasts)
     ledger.put_scores(database.writer, [(said.id, a_score())])

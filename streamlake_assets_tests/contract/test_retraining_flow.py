@@ -37,13 +37,15 @@ def models(series: list[SessionSeries], tmp_path: Path) -> ModelFolder:
 
 
 def test_a_spec_that_was_never_trained_is(series: list[SessionSeries], tmp_path: Path) -> None:
-    decision = retraining.decide(ModelFolder(tmp_path / "none"), training_frame(series, None, 63), SPEC)
+    decision = retraining.decide_all(ModelFolder(tmp_path / "none"), training_frame(series, None, 63), [SPEC])[
+        SPEC.name
+    ]
     assert (decision.retrain, decision.reason) == (True, "never trained")
 
 
 def test_a_few_new_dates_are_no_reason(models: ModelFolder, series: list[SessionSeries]) -> None:
     until = from_ordinal(series[0].sessions[-NEW_DATES - 1 + LEAST_NEW_DATES - 1])
-    decision = retraining.decide(models, training_frame(series, until, 63), SPEC)
+    decision = retraining.decide_all(models, training_frame(series, until, 63), [SPEC])[SPEC.name]
     assert not decision.retrain
     assert decision.facts.new_dates == LEAST_NEW_DATES - 1
     assert decision.reason == f"{LEAST_NEW_DATES - 1} new dates, at least {LEAST_NEW_DATES} are needed"
@@ -52,7 +54,7 @@ def test_a_few_new_dates_are_no_reason(models: ModelFolder, series: list[Session
 def test_as_old_as_it_was_judged_it_is_trained_with_facts_of_gain_and_cost(
     models: ModelFolder, series: list[SessionSeries]
 ) -> None:
-    decision = retraining.decide(models, training_frame(series, None, 63), SPEC)
+    decision = retraining.decide_all(models, training_frame(series, None, 63), [SPEC])[SPEC.name]
     assert decision.retrain
     assert decision.facts.new_dates == NEW_DATES > SPEC.plan.step
     assert decision.facts.new_rows == 2 * NEW_DATES
@@ -65,12 +67,12 @@ def test_as_old_as_it_was_judged_it_is_trained_with_facts_of_gain_and_cost(
 
 def test_a_changed_spec_is_trained(models: ModelFolder, series: list[SessionSeries]) -> None:
     changed = msgspec.structs.replace(SPEC, features=SPEC.features[:-1])
-    decision = retraining.decide(models, training_frame(series, None, 63), changed)
+    decision = retraining.decide_all(models, training_frame(series, None, 63), [changed])[SPEC.name]
     assert (decision.retrain, decision.reason) == (True, "changed: its spec")
 
 
 def test_a_damaged_model_counts_as_never_trained(models: ModelFolder, series: list[SessionSeries]) -> None:
     (version,) = models.versions()
     os.truncate(models.open(version) / "model.skops", 50)
-    decision = retraining.decide(models, training_frame(series, None, 63), SPEC)
+    decision = retraining.decide_all(models, training_frame(series, None, 63), [SPEC])[SPEC.name]
     assert decision.reason == "never trained"

@@ -23,7 +23,7 @@ from streamlake_assets.market.sessions import daily_bar_time
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Bar
 from streamlake_assets.sidecar.consumer import PROCESS
-from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores import ledger, model_register, schema
 from streamlake_assets.stores.operations import beat
 from streamlake_assets_tests.defs.conftest import (
     INGEST,
@@ -178,7 +178,7 @@ def test_the_register_and_not_the_folder_names_the_champion(market: Market) -> N
     named = champions.champion_of(access.reader, access.models, target).model.version
     other = next(m["version"] for m in skill_report(access.models) if m["version"] != named and m["target"] == target)
     with tables_restored(market.settings, schema.champions):
-        assert ledger.set_champion(access.writer, target, other, "a test")
+        assert model_register.set_champion(access.writer, target, other, "a test")
         assert champions.champion_of(access.reader, access.models, target).model.version == other
 
 

@@ -20,8 +20,9 @@ from streamlake_assets.market.types import AssetClass, Bar, Interval, Status
 from streamlake_assets.settings import DATABASE, DatabaseRole, Settings
 from streamlake_assets.sidecar.ingest import cut_slice
 from streamlake_assets.stores.bar_store import BarStore
-from streamlake_assets.stores.ledger import issue, register_models, set_champion
+from streamlake_assets.stores.ledger import issue
 from streamlake_assets.stores.migrate import grant_rights, upgrade
+from streamlake_assets.stores.model_register import register_models, set_champion
 from streamlake_assets.stores.mysql import make_engine
 
 FIRST_DAY = dt.date(2012, 3, 1)

@@ -1,4 +1,4 @@
-"""One NiFi for all tests of this folder that need it: it takes long to start."""
+"""What tests of this folder share: one NiFi, since it takes long to start, and a migrated schema for each module."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.tools import find_nifi_java
 from streamlake_assets.settings import Settings
 from streamlake_assets_tests.conftest import print_line
+from streamlake_assets_tests.tables import Database
 
 
 @pytest.fixture(scope="package")
@@ -21,3 +22,11 @@ def nifi(test_settings: Settings, child_registry: ChildRegistry) -> Iterator[Loc
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def database(fresh_database: Settings) -> Iterator[Database]:
+    """A migrated schema of this module's own; ``empty`` it before each test."""
+    found = Database(fresh_database)
+    yield found
+    found.close()

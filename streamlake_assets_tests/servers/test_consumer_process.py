@@ -149,13 +149,6 @@ class Plant:
         assert offsets == ends
 
 
-@pytest.fixture(scope="module")
-def database(fresh_database: Settings) -> Iterator[Database]:
-    found = Database(fresh_database)
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def plant(kafka_server: LocalKafka, database: Database, test_settings: Settings, tmp_path: Path) -> Iterator[Plant]:
     database.empty()

@@ -34,7 +34,7 @@ from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets.sidecar.crash_point import VARIABLE
 from streamlake_assets.sidecar.forecast_topic import sent_messages
 from streamlake_assets.sidecar.replay_forecasts import ScorerForecasts
-from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores import ledger, model_register, schema
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.operations import heartbeats
 from streamlake_assets_tests.bars import SESSION, bar, wire
@@ -112,9 +112,9 @@ class Market:
             version = model.manifest.version
             if damaged:
                 (self.models.open(version) / "added.txt").write_text("not published")
-            ledger.register_models(self.database.writer, [self.models.manifest(version)])
-            ledger.set_champion(self.database.writer, model.manifest.target, version, "test")
-        return ledger.champions(self.database.writer)
+            model_register.register_models(self.database.writer, [self.models.manifest(version)])
+            model_register.set_champion(self.database.writer, model.manifest.target, version, "test")
+        return model_register.champions(self.database.writer)
 
     def settle(self, days: int = 1) -> None:
         """Publish the settled bars of the next sessions."""
@@ -151,13 +151,6 @@ class Market:
     def in_ledger(self) -> list[tuple[str, int]]:
         forecasts = [("forecast", row.id) for row in self.database.rows(schema.forecasts)]
         return sorted([*forecasts, *(("score", row.forecast_id) for row in self.database.rows(schema.forecast_scores))])
-
-
-@pytest.fixture(scope="module")
-def database(fresh_database: Settings) -> Iterator[Database]:
-    found = Database(fresh_database)
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -65,9 +65,12 @@ class Noting(EngineBase):
         self.given: list[int] = []
 
     def fit(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> Any:
+        return self.fit_rows(spec, x)
+
+    def fit_rows(self, spec: ModelSpec, rows: FloatArray) -> Any:
         if spec.params["share"] == "no":
             raise UsageError("will not")
-        self.given.append(len(x))
+        self.given.append(len(rows))
         return Noted(float(spec.params["share"]))
 
 

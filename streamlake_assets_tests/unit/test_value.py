@@ -13,7 +13,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.flows.svg_lines import MOST_POINTS, Line, line_chart, markdown_image
+from streamlake_assets.flows.svg_charts import markdown_image
+from streamlake_assets.flows.svg_lines import MOST_POINTS, Line, line_chart
 from streamlake_assets.flows.value import (
     AS_SHOWN,
     BY_BASELINE,
