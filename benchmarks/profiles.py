@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from benchmarks import machine
-from benchmarks.cases import group, ingest, latency, load, memory, refresh, server_share, train
+from benchmarks.cases import forecast, group, ingest, latency, load, memory, refresh, server_share, train
 from benchmarks.cases.again import Replay
 from benchmarks.cases.base import Case
 from benchmarks.cases.debezium import Debezium
@@ -42,13 +42,16 @@ class Profile(NamedTuple):
 
 PROFILES = {
     "quick": Profile(100_000, 3, 1_000, 5.0, 5.0, 3.0, (), (), False),
-    "full": Profile(1_000_000, 5, 5_000, 20.0, 60.0, 20.0, (1, 2, 8), ("ingest", "refresh", "load", "group"), True),
+    "full": Profile(
+        1_000_000, 5, 5_000, 20.0, 60.0, 20.0, (1, 2, 8), ("ingest", "refresh", "load", "group", "forecast"), True
+    ),
 }
 CHAIN: dict[str, Callable[[int, Say], dict[str, Any]]] = {
     "ingest": ingest.run,
     "refresh": refresh.run,
     "load": load.run,
     "group": group.run,
+    "forecast": forecast.run,
 }
 ROWS_BY_PARTITIONS = 300_000
 ALONE = ("memory", "latency", "server-share")

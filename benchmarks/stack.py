@@ -15,7 +15,7 @@ from streamlake_assets.servers.supervisor import Supervisor
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores.mysql import make_engine
 
-_PORTS = ("kafka_port", "kafka_controller_port", "mysql_port", "mongo_port", "consumer_port")
+_PORTS = ("kafka_port", "kafka_controller_port", "mysql_port", "mongo_port", "consumer_port", "scorer_port")
 
 
 class Stack(NamedTuple):

@@ -1,15 +1,17 @@
 """What ``streamlake models`` does: the register shown, champions changed by hand within what the gate allows.
 
-Belongs here: list, show, promote, rollback as plain data. Stays out: options and tables (``models_app``), the gate
-itself (``market.gate``), which names champions by itself at each training.
+Belongs here: list, show, promote, rollback, search as plain data. Stays out: options and tables (``models_app``), the
+gate itself (``market.gate``), which names champions by itself at each training.
 """
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from streamlake_assets.commands.data import require_servers
 from streamlake_assets.errors import UsageError
+from streamlake_assets.flows import searching
 from streamlake_assets.market.forecasts import BASELINE_ENGINE
 from streamlake_assets.market.targets import Target
 from streamlake_assets.settings import DatabaseRole, Settings
@@ -108,6 +110,12 @@ def rollback(settings: Settings, target: Target, why: str) -> dict[str, Any]:
         return _let_speak(engine, settings, _registered(engine, before), f"{ROLLED_BACK} {present}: {why}")
     finally:
         engine.dispose()
+
+
+def search(settings: Settings, engine: str, target: Target | None) -> dict[str, Any]:
+    """Search the hyper-parameters of an engine's specs; see ``flows.searching``."""
+    found: dict[str, Any] = msgspec.to_builtins(searching.search_engine(settings, engine, target))
+    return found
 
 
 def _let_speak(engine: sa.Engine, settings: Settings, model: RegisteredModel, reason: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line of models: ``streamlake models list|show|promote|rollback``.
+"""The command line of models: ``streamlake models list|show|promote|rollback|search``.
 
 Belongs here: options, tables, words; ``register`` puts the commands under ``streamlake``. Stays out: what they do
 (``models``), loaded only when one is called.
@@ -87,6 +87,38 @@ def rollback(
 
     done = commands.rollback(settings_in_force(), named(Target, "TARGET", target), why)
     emit(done) if as_json else line(_said(done))
+
+
+@models.command()
+def search(
+    engine: Annotated[str, typer.Argument(help="sklearn, xgboost, dask or spark.")],
+    target: Annotated[str | None, typer.Option(help="adjusted_return or log_range; default: both.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search hyper-parameters in time order, on the dates before those that models are judged on; change nothing."""
+    from streamlake_assets.commands import models as commands
+
+    wanted = None if target is None else named(Target, "--target", target)
+    found = commands.search(settings_in_force(), engine, wanted)
+    if as_json:
+        emit(found)
+        return
+    for one in found["searched"]:
+        rows = [
+            (
+                ", ".join(f"{name} {value}" for name, value in trial["changes"].items()) or "as the spec says",
+                "" if trial["rmse"] is None else f"{trial['rmse']:.6f}",
+                trial["reason"] if trial["skill"] is None else f"{trial['skill']:.4f}",
+                str(trial["fits"]),
+            )
+            for trial in one["trials"]
+        ]
+        table(f"{one['name']} on {engine}, {one['rows']:,} rows", ("candidate", "RMSE", "skill", "fits"), rows)
+        chosen = ", ".join(f"{name} {value}" for name, value in one["changes"].items()) or "the spec as it is"
+        own, other = ("{:.4f} ({:.4f} to {:.4f})".format(*one[name]) for name in ("skill", "chosen_skill"))
+        line(f"chosen: {chosen}; on the judged dates its skill is {other}, that of the spec as it is {own}")
+    for reason in found["passed_over"]:
+        line(reason)
 
 
 def _said(done: dict[str, object]) -> str:

@@ -218,13 +218,24 @@ def _train_in_child(
         result = child.read_result(Path(run))
         if result is None:
             raise ServerError(f"training by {name} ended without a result (exit code {code}): its log has the reason")
-        if result.error:
-            raise _ERRORS.get(result.error_kind, ServerError)(f"training by {name}: {result.error}")
+        raise_told("training", name, result.error, result.error_kind)
         for made in result.models:
             with models.staging() as staged:
                 shutil.copytree(Path(run) / made.folder, staged, dirs_exist_ok=True)
                 models.publish(staged, made.manifest)
     return result
+
+
+def raise_told(doing: str, name: str, error: str, kind: str) -> None:
+    """Raise the error that a child told, as the kind it was; nothing happens when it told none.
+
+    Raises:
+        UsageError: what was asked cannot be done.
+        IntegrityError: the snapshot is not whole.
+        ServerError: anything else: the engine died, or its library failed.
+    """
+    if error:
+        raise _ERRORS.get(kind, ServerError)(f"{doing} by {name}: {error}")
 
 
 def _is_whole(models: ModelFolder, version: str) -> bool:
