@@ -17,8 +17,11 @@ from streamlake_assets.resources import StoreAccess
 from streamlake_assets.stores import model_register
 
 DOCUMENTS = dg.AssetSelection.assets(documents.documents)
-SERVING = dg.AssetSelection.assets(models.champion, forecasts.next_session, forecasts.scores, forecasts.daily)
-LEARNING = dg.AssetSelection.assets(features.training_set, *models.ENGINES, models.skill)
+# the skill report too: of a daily run of which an engine failed it says what is missing
+SERVING = dg.AssetSelection.assets(
+    models.champion, models.skill, forecasts.next_session, forecasts.scores, forecasts.daily
+)
+LEARNING = dg.AssetSelection.assets(features.training_set, *models.ENGINES)
 WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/corporate_actions", "stream/consumer")
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
@@ -27,13 +30,13 @@ REFRESH_INTERVAL_S = 60
 RETRY_AFTER_S = 600
 """Seconds until a failed refresh is asked for again when no message has come since."""
 MAX_RUNTIME = {"dagster/max_runtime": "1800"}
-"""Seconds; run monitoring does not see a killed run under the default launcher."""
+"""Seconds until run monitoring ends a run that goes on for ever."""
 
 refresh = dg.define_asset_job(
     "refresh",
     selection=DOCUMENTS | SERVING | WATCHED | RAW_CHECKS,
     tags=MAX_RUNTIME,
-    description="Documents, forecasts by the champions, scores, signals: what follows the stream, without training.",
+    description="Documents, champions, skill, forecasts, scores, signals: what follows the stream, without training.",
 )
 daily = dg.define_asset_job(
     "daily",

@@ -12,7 +12,7 @@ from streamlake_assets.defs import features
 from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import champions, training
-from streamlake_assets.flows.skill import skill_report
+from streamlake_assets.flows.skill import missing_models, skill_report
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.retraining import RetrainDecision
@@ -152,11 +152,18 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
 def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Write the skill of every model of the newest run."""
     records = skill_report(stores.models)
-    stores.documents.put_report("skill", {"models": records, "made_at": stores.now()})
+    settings = stores.settings
+    specs = [spec for name in settings.training_engines for spec in training.specs_of(name, settings.min_history)]
+    missing = missing_models(stores.models, records, specs)
+    stores.documents.put_report("skill", {"models": records, "missing": missing, "made_at": stores.now()})
     columns = dict.fromkeys(name for record in records for name in record)
     table = [dg.TableRecord({name: _cell(record.get(name)) for name in columns}) for record in records]
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": len(records), "skill": dg.MetadataValue.table(table) if table else "no models"}
+        metadata={
+            "dagster/row_count": len(records),
+            "skill": dg.MetadataValue.table(table) if table else "no models",
+            "missing": missing,
+        }
     )
 
 

@@ -5,10 +5,12 @@ Belongs here: the report. Stays out: judging models (``learning.train``, ``marke
 """
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.learning.manifest import Manifest, read_manifest
+from streamlake_assets.learning.spec import ModelSpec
 from streamlake_assets.learning.train import EVALUATION
 from streamlake_assets.stores.model_folder import ModelFolder
 
@@ -22,6 +24,27 @@ def skill_report(models: ModelFolder, data_hash: str | None = None) -> list[dict
     wanted = data_hash or next(m.data_hash for m in manifests if (m.last_session, m.trained_at) == newest)
     report = [_worth(models, manifest) for manifest in manifests if manifest.data_hash == wanted]
     return sorted(report, key=lambda record: (record["target"], -record["skill"], record["version"]))
+
+
+def missing_models(models: ModelFolder, report: Sequence[Mapping[str, Any]], specs: Iterable[ModelSpec]) -> list[str]:
+    """Return a sentence for each spec that the report has no model of: its engine failed, or it was not trained again.
+
+    Args:
+        models: where older models are looked for.
+        report: of one training set, from ``skill_report``.
+        specs: that should have been trained.
+    """
+    there = {(record["name"], record["engine"]) for record in report}
+    older: dict[tuple[str, str], Manifest] = {}
+    for manifest in sorted(map(read_manifest, models.catalogue().manifests), key=lambda one: one.last_session):
+        older[manifest.name, manifest.engine] = manifest
+    told = []
+    for spec in specs:
+        if (spec.name, spec.engine) not in there:
+            last = older.get((spec.name, spec.engine))
+            stands = f"{last.version} of {last.last_session} still stands" if last else "there is none at all"
+            told.append(f"{spec.engine} {spec.name}: no model of this training set, {stands}")
+    return told
 
 
 def _worth(models: ModelFolder, manifest: Manifest) -> dict[str, Any]:
