@@ -150,9 +150,10 @@ class Tables:
         self.scores |= {key: realised(by[key[0]], key[1], key[2]) for key in due}
         return len(due)
 
-    def publish(self) -> int:
+    def publish(self, scores: bool) -> int:
         self._answer()
-        lacking = ({*self.rows} | {(key, "score") for key in self.scores}) - self.sent
+        told = {(key, "score") for key in self.scores} if scores else set()
+        lacking = ({*self.rows} | told) - self.sent
         self.sent |= lacking
         return len(lacking)
 

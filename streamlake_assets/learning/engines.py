@@ -99,6 +99,10 @@ class Engine(Protocol):
         """
         ...
 
+    def hand_over(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> Any:
+        """As ``transfer``, but it may return before the rows are there: they come with the fit."""
+        ...
+
     def fit_rows(self, spec: ModelSpec, rows: Any) -> FittedModel:
         """Fit what ``transfer`` returned for this spec.
 
@@ -151,6 +155,10 @@ class EngineBase(ABC):
         check_rows(spec, x, y)
         return x, y
 
+    def hand_over(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> Any:
+        """As ``transfer``, but it may return before the rows are there: they come with the fit."""
+        return self.transfer(spec, x, y)
+
     @abstractmethod
     def fit_rows(self, spec: ModelSpec, rows: Any) -> FittedModel:
         """Fit what ``transfer`` returned."""
@@ -163,7 +171,7 @@ class EngineBase(ABC):
         self.check(spec)
         check_rows(spec, x, y)
         self.open()
-        rows = self.transfer(spec, x, y)
+        rows = self.hand_over(spec, x, y)
         try:
             return self.fit_rows(spec, rows)
         finally:

@@ -123,20 +123,26 @@ class SparkEngine(EngineBase):
             UsageError: rows that cannot be learned from.
             ServerError: Spark does not run, or died.
         """
-        check_rows(spec, x, y)
+        rows = self.hand_over(spec, x, y)
         with self.spark.errors("taking the rows"):
-            rows = self._send(spec, x, y)
             rows.count()
         return rows
 
-    def _send(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> "DataFrame":
-        """Say where the rows come from and that they are to be cached; Spark fetches them at their first use."""
-        partitions = int(spec.params["partitions"])
-        session = self.spark.session()
-        # one batch a part, so that parts are even
-        session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(-(-len(x) // partitions)))
-        rows = self._frame(x, y)
-        return (rows if partitions == PARTITIONS else rows.repartition(partitions)).cache()
+    def hand_over(self, spec: ModelSpec, x: FloatArray, y: FloatArray) -> "DataFrame":
+        """Say where the rows come from and that they are to be cached; Spark fetches them at their first use.
+
+        Raises:
+            UsageError: rows that cannot be learned from.
+            ServerError: Spark does not run, or died.
+        """
+        check_rows(spec, x, y)
+        with self.spark.errors("taking the rows"):
+            partitions = int(spec.params["partitions"])
+            session = self.spark.session()
+            # one batch a part, so that parts are even
+            session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(-(-len(x) // partitions)))
+            rows = self._frame(x, y)
+            return (rows if partitions == PARTITIONS else rows.repartition(partitions)).cache()
 
     def _frame(self, x: FloatArray, y: FloatArray | None = None) -> "DataFrame":
         from pyspark.ml.feature import VectorAssembler
@@ -173,8 +179,7 @@ class SparkEngine(EngineBase):
         self.check(spec)
         check_rows(spec, x, y)
         self.open()
-        with self.spark.errors("taking the rows"):
-            rows = self._send(spec, x, y)
+        rows = self.hand_over(spec, x, y)
         try:
             fitted = self.fit_rows(spec, rows)
             fitted.scorer  # noqa: B018 - fetched now, the session may be closed next

@@ -260,7 +260,7 @@ def _pairs(
             for who in ("ours", "bare") if number % 2 else ("bare", "ours"):
                 cpu_before, begun = tree_cpu_seconds(), time.perf_counter()
                 if who == "ours":
-                    rows = worker.transfer(request.spec, x, y)
+                    rows = worker.hand_over(request.spec, x, y)
                     fitted = worker.fit_rows(request.spec, rows)
                     worker.release(rows)
                 else:

@@ -101,8 +101,12 @@ class ForecastTopic:
         self._monotonic = monotonic
         self._thorough_at = 0.0
 
-    def publish(self, sender: Sender) -> int:
+    def publish(self, sender: Sender, scores: bool = True) -> int:
         """Send what is lacking; return how many messages.
+
+        Args:
+            sender: takes the messages.
+            scores: look for scores of rows that were sent before, too: that asks for every one without a score.
 
         Raises:
             TryLaterError: ledger or broker are away; what was not acknowledged is sent again.
@@ -121,7 +125,8 @@ class ForecastTopic:
             self._newest = max(self._newest, after)
             if len(found) < MOST:
                 break
-        for start in range(0, len(waiting := sorted(self._open)), MOST):
+        waiting = sorted(self._open) if scores else []
+        for start in range(0, len(waiting), MOST):
             sent += self._send(sender, self._scores(waiting[start : start + MOST]))
         return sent
 

@@ -1,7 +1,8 @@
 """The scorer's loop: settled daily bars come in, forecasts of the next session and scores of the last go out.
 
 Belongs here: whose forecast is due, when scores are due, what to do in an outage. Stays out: what the messages mean
-(``session_states``), Kafka and MySQL themselves (the protocols here), process matters (``scorer``).
+(``session_states``), scoring and sending (``after_work``, which may go on beside the loop), Kafka and MySQL themselves
+(the protocols here), process matters (``scorer``).
 
 What is kept in memory begins as a snapshot of the tables with their offsets, and the topics are read from there on. So
 a crash at any moment loses nothing: the next start reads the tables again, and the ledger knows what was said.
@@ -13,6 +14,7 @@ forecast, as that would be too late.
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from typing import Final, Protocol
 
 import msgspec
@@ -27,6 +29,8 @@ from streamlake_assets.market.forecasts import Forecast, issue_together
 from streamlake_assets.market.messages import MessageReader, StreamIdentity
 from streamlake_assets.market.series import SessionSeries
 from streamlake_assets.market.types import Instrument
+from streamlake_assets.sidecar import after_work
+from streamlake_assets.sidecar.after_work import AtOnce, Followed, FollowUp, follow_up
 from streamlake_assets.sidecar.session_states import SessionStates, Settled
 from streamlake_assets.stores.ledger import Issued
 from streamlake_assets.stores.session_seed import Place, Seed, StreamPlace
@@ -57,26 +61,17 @@ class Champions(Protocol):
         """Ask the register now and then; return whether another model speaks from now on."""
 
 
-class Book(Protocol):
+class Book(after_work.Book, Protocol):
     """Tables, ledger and the topic of forecasts, as far as the loop needs them; calls may raise ``TryLaterError``."""
 
     def seed(self, keep: int) -> Seed:
         """Return where to begin."""
-
-    def places(self) -> dict[StreamPlace, int]:
-        """Return how far every place of every stream is in the tables."""
 
     def instruments(self) -> set[Instrument]:
         """Return the instruments that the tables know."""
 
     def issue(self, forecasts: Sequence[Forecast]) -> Issued:
         """Commit forecasts to the ledger."""
-
-    def score(self, series: Sequence[SessionSeries]) -> int:
-        """Score what is due; return how many."""
-
-    def publish(self) -> int:
-        """Send what the topic does not have of the ledger yet; return how many messages."""
 
 
 class Done(msgspec.Struct):
@@ -104,6 +99,7 @@ class ScoreLoop:
         streams: identity of each topic.
         min_history: sessions that an instrument needs before it is forecast.
         at: called at the points ``issued``, ``scored`` and ``published``, where a fault drill may end the process.
+        beside: where scores are written and messages sent; default: within the turn.
         monotonic: the clock.
     """
 
@@ -116,6 +112,7 @@ class ScoreLoop:
         *,
         min_history: int = LOOKBACK,
         at: Callable[[str], None] = lambda _: None,
+        beside: Executor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
@@ -124,6 +121,8 @@ class ScoreLoop:
         self._streams = streams
         self._keep = max(min_history, LOOKBACK)
         self._at = at
+        self._beside = beside or AtOnce()
+        self._following: Future[Followed] | None = None
         self._monotonic = monotonic
         self._states: SessionStates | None = None
         self._stored: set[Instrument] = set()
@@ -136,6 +135,7 @@ class ScoreLoop:
         self._ask_at = 0.0
         self._look_at = 0.0
         self._unsent = True
+        self._unsent_scores = True
         self._retry_at: float | None = None
         self.passed_over: dict[Instrument, str] = {}
         """Why an instrument is not forecast."""
@@ -154,7 +154,8 @@ class ScoreLoop:
     @property
     def idle(self) -> bool:
         """Whether nothing that was taken waits for a forecast, a score or its message."""
-        return not (self._pending and self._champions.models) and not self._unscored and not self._unsent
+        busy = (self._pending and self._champions.models) or self._unscored or self._unsent or self._following
+        return not busy
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return where to begin: called by the reader when partitions are assigned.
@@ -241,14 +242,13 @@ class ScoreLoop:
                 states = self._begin_again()
             self._pending = dict.fromkeys(states.with_sessions) | self._pending
         self._issue(done, states)
-        done.scored = self._score(states)
-        done.sent = self._publish()
+        self._follow(done, states)
         if self._monotonic() >= self._look_at:
             self._look_at = self._monotonic() + LOOK_S
             # what did not come over the topics: replayed dead letters, and what others said and scored
             if states.others_moved(self._book.places()) or states.is_short:
                 self._begin_again()
-            self._unsent = True
+            self._unsent = self._unsent_scores = True
 
     def _issue(self, done: Done, states: SessionStates) -> None:
         models = self._champions.models
@@ -296,30 +296,36 @@ class ScoreLoop:
                     self._log.warning("passed_over", version=model.version, why=passed_over)
         return made
 
-    def _score(self, states: SessionStates) -> int:
-        if not self._unscored or self._monotonic() < self._score_at:
-            return 0
-        stored = self._book.places()
-        reached = [place for place, offset in self._unscored.items() if self._stored_to(stored, place) >= offset]
-        scored = self._book.score([state.series() for state in states.by_instrument.values()]) if reached else 0
-        for place in reached:
-            del self._unscored[place]
-        self._score_pause = min(2 * self._score_pause, SLOWEST_S)
-        self._score_at = self._monotonic() + self._score_pause
-        if scored:
-            self._at("scored")
-            self._unsent = True
-        return scored
+    def _follow(self, done: Done, states: SessionStates) -> None:
+        """Take what was done beside the loop, and ask for what is due; done within the turn, it is taken at once."""
+        self._take(done)
+        if self._following is None:
+            score = bool(self._unscored) and self._monotonic() >= self._score_at
+            if score or self._unsent:
+                series = [state.series() for state in states.by_instrument.values()] if score else None
+                work = FollowUp(series, self._unsent, self._unsent_scores)
+                self._unsent = self._unsent_scores = False
+                self._following = self._beside.submit(follow_up, self._book, work, self._at)
+                self._take(done)
+
+    def _take(self, done: Done) -> None:
+        if self._following is None or not self._following.done():
+            return
+        following, self._following = self._following, None
+        try:
+            followed = following.result()
+        except TryLaterError:
+            self._unsent = self._unsent_scores = True
+            raise
+        done.scored, done.sent = done.scored + followed.scored, done.sent + followed.sent
+        if followed.stored is not None:
+            for place, offset in list(self._unscored.items()):
+                # one that settled again meanwhile has a greater offset, which the tables did not have
+                if self._stored_to(followed.stored, place) >= offset:
+                    del self._unscored[place]
+            self._score_pause = min(2 * self._score_pause, SLOWEST_S)
+            self._score_at = self._monotonic() + self._score_pause
 
     def _stored_to(self, stored: dict[StreamPlace, int], place: Place) -> int:
         stream = self._streams[place[0]]
         return stored.get((stream.cluster_id, stream.topic_id, place[1]), 0)
-
-    def _publish(self) -> int:
-        if not self._unsent:
-            return 0
-        sent = self._book.publish()
-        self._unsent = False
-        if sent:
-            self._at("published")
-        return sent

@@ -6,6 +6,7 @@ Belongs here: joining reader, loop and book; metrics. Stays out: Dagster; signal
 
 import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -131,8 +132,15 @@ class ScorerProcess(StreamProcess):
 
     def _score_streams(self, book: ScorerBook, champions: ServingChampions, streams: dict[str, StreamIdentity]) -> None:
         reader = KafkaReader(self._settings.kafka, GROUP)
+        beside = ThreadPoolExecutor(1, thread_name_prefix="follow-up")
         loop = ScoreLoop(
-            reader, book, champions, streams, min_history=self._settings.min_history, at=self._crash.passed
+            reader,
+            book,
+            champions,
+            streams,
+            min_history=self._settings.min_history,
+            at=self._crash.passed,
+            beside=beside,
         )
         reader.subscribe(TOPICS, loop.start_offsets, lambda _: loop.forget())
         self._log.info("following", group=GROUP, topics=TOPICS)
@@ -141,6 +149,7 @@ class ScorerProcess(StreamProcess):
             with StreamWatch(self._settings.kafka, streams) as watch:
                 self._turns(watch, lambda: self._turn(loop, reader, book, champions))
         finally:
+            beside.shutdown()
             reader.close()
 
     def _turn(self, loop: ScoreLoop, reader: KafkaReader, book: ScorerBook, champions: ServingChampions) -> None:

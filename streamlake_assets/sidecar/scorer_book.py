@@ -78,8 +78,11 @@ class ScorerBook:
         """Score what is due; return how many."""
         return forecasting.score_due(self.engine, series)
 
-    def publish(self) -> int:
+    def publish(self, scores: bool) -> int:
         """Send what the topic lacks of the ledger; return how many messages.
+
+        Args:
+            scores: look for scores of forecasts sent before, too.
 
         Raises:
             TryLaterError: ledger or broker are away.
@@ -98,7 +101,7 @@ class ScorerBook:
         if self._publisher is None:
             self._publisher = self._open.enter_context(Publisher(self._bootstrap, DELIVERY_S))
         try:
-            return self._topic.publish(self._publisher)
+            return self._topic.publish(self._publisher, scores)
         except StreamlakeError as error:
             # a client that gave up a message may refuse all later ones
             self._publisher = None

@@ -9,7 +9,7 @@ the commit; a forecast that finds one is marked late and is never scored.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -90,36 +90,38 @@ def _issue(engine: sa.Engine, forecasts: Sequence[Forecast]) -> Issued:
         # as values: the gaps locked are then those after ``start`` in each interval, and no other
         intervals = connection.execute(sa.select(schema.bar_intervals.c.id)).scalars().all()
         said = _said(connection, set(ids.values()), forecasts)
-        revealed: dict[tuple[int, dt.date], bool] = {}
-        records = []
+        mics = {number: instrument.exchange for instrument, number in ids.items()}
+        unsaid: dict[tuple[int, str, dt.date, str], Forecast] = {}
         for forecast in sorted(forecasts, key=lambda f: (f.symbol, f.exchange, f.target, f.session)):
             instrument_id = ids[Instrument(forecast.symbol, forecast.exchange)]
             key = (instrument_id, forecast.target.value, forecast.session, forecast.model_version)
-            if key in said:
-                continue
-            said.add(key)
-            of = (instrument_id, forecast.session)
-            if of not in revealed:
-                revealed[of] = _revealed(connection, instrument_id, intervals, forecast)
-            records.append(
-                {
-                    **dict(zip(_KEY, key, strict=True)),
-                    "known_session": forecast.after_session,
-                    "point": forecast.point,
-                    "low": forecast.low,
-                    "high": forecast.high,
-                    "baseline": forecast.baseline,
-                    "scale": forecast.scale,
-                    "coverage": forecast.coverage,
-                    "late": revealed[of],
-                }
-            )
+            if key not in said:
+                unsaid.setdefault(key, forecast)
+        revealed = _revealed(connection, {(key[0], key[2]) for key in unsaid}, mics, intervals)
+        records = [
+            {
+                **dict(zip(_KEY, key, strict=True)),
+                "known_session": forecast.after_session,
+                "point": forecast.point,
+                "low": forecast.low,
+                "high": forecast.high,
+                "baseline": forecast.baseline,
+                "scale": forecast.scale,
+                "coverage": forecast.coverage,
+                "late": (key[0], key[2]) in revealed,
+            }
+            for key, forecast in unsaid.items()
+        ]
         if records:
             connection.execute(sa.insert(table), records)
     late = sum(bool(record["late"]) for record in records)
     return Issued(len(records), late, len(forecasts) - len(records))
 
 
+_LOOKS = (1, 8, 64)
+"""Sessions looked for by one statement."""
+_Session = tuple[int, dt.date]
+"""Instrument's id, session."""
 _KEY = ("instrument_id", "target", "target_session", "model_version")
 
 
@@ -309,17 +311,33 @@ def _instrument_ids(connection: sa.Connection, wanted: set[Instrument]) -> dict[
     return ids
 
 
-def _revealed(connection: sa.Connection, instrument_id: int, intervals: Sequence[int], forecast: Forecast) -> bool:
+def _revealed(
+    connection: sa.Connection, of: Iterable[_Session], exchanges: Mapping[int, str], intervals: Sequence[int]
+) -> set[_Session]:
+    """Return which sessions of instruments have a bar, and lock what the others do not have yet.
+
+    One select for each, many in one statement: a condition on all of them at once could make the server scan, and lock,
+    the whole table, and a statement for each keeps a thousand bars a second waiting.
+    """
     b = schema.bars
-    start = daily_bar_time(forecast.session, forecast.exchange).replace(tzinfo=None)
-    found = connection.execute(
-        sa.select(b.c.bar_time)
-        .where(
-            b.c.instrument_id == instrument_id,
-            b.c.interval_id.in_(intervals),
-            b.c.bar_time >= start,
-        )
-        .limit(1)
-        .with_for_update()
-    )
-    return found.first() is not None
+    found: set[_Session] = set()
+    left = sorted(of)
+    while left:
+        size = next((size for size in _LOOKS if size >= len(left)), _LOOKS[-1])
+        asked, left = left[:size], left[size:]
+        # few sizes, filled up with the last one again: to compile a statement of a new size takes longer than to run it
+        asked += asked[-1:] * (size - len(asked))
+        looks: list[sa.Select[Any]] = [
+            sa.select(sa.literal_column(str(place)))
+            .where(
+                b.c.instrument_id == number,
+                b.c.interval_id.in_(intervals),
+                b.c.bar_time >= daily_bar_time(session, exchanges[number]).replace(tzinfo=None),
+            )
+            .limit(1)
+            .with_for_update()
+            for place, (number, session) in enumerate(asked)
+        ]
+        there = connection.execute(looks[0] if len(looks) == 1 else sa.union_all(*looks)).scalars()
+        found.update(asked[int(place)] for place in there)
+    return found

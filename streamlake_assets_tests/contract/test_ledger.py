@@ -75,6 +75,17 @@ def test_bars_of_other_instruments_and_of_earlier_sessions_make_nothing_late(kno
     assert ledger.issue(known.writer, [forecast()]).late == 0
 
 
+MANY = [f"M{number:03d}" for number in range(75)]
+"""More than one statement asks for; not a number that one is made for."""
+
+
+def test_of_many_instruments_each_is_judged_by_its_own_bars(known: Database) -> None:
+    put(known, *(bar(symbol=symbol) for symbol in MANY), *(bar(NEXT, symbol=symbol) for symbol in MANY[::3]))
+    issued = ledger.issue(known.writer, [forecast(symbol=symbol) for symbol in MANY])
+    assert issued == Issued(new=75, late=25, existing=0)
+    assert {row.forecast.symbol for row in ledger.rows(known.writer, last=100) if row.late} == set(MANY[::3])
+
+
 def test_a_repeated_issue_leaves_what_was_said(known: Database) -> None:
     ledger.issue(known.writer, [forecast()])
     put(known, bar(NEXT))
@@ -155,6 +166,20 @@ def test_a_bar_waits_until_the_forecast_that_did_not_see_it_is_committed(known: 
         assert issued.result(WAIT_S) == Issued(new=1, late=0, existing=0)
         stored.result(WAIT_S)
     assert known.count(schema.bars) == 2
+
+
+@pytest.mark.parametrize("symbol", [MANY[0], MANY[63], MANY[64], MANY[74]])
+def test_a_bar_of_any_of_many_waits_until_their_forecasts_are_committed(known: Database, symbol: str) -> None:
+    put(known, *(bar(symbol=one) for one in MANY))
+    with ThreadPoolExecutor(2) as pool, paused_before(known.writer, "INSERT INTO forecasts") as (looked, go_on):
+        issued = pool.submit(ledger.issue, known.writer, [forecast(symbol=one) for one in MANY])
+        assert looked.wait(WAIT_S)
+        stored = pool.submit(put, known, bar(NEXT, symbol=symbol))
+        until(lambda: is_blocked(known), stored)
+        assert not stored.done()
+        go_on.set()
+        assert issued.result(WAIT_S) == Issued(new=75, late=0, existing=0)
+        stored.result(WAIT_S)
 
 
 def test_a_forecast_waits_for_a_bar_that_is_being_stored_and_is_late(known: Database) -> None:

@@ -1,7 +1,10 @@
 """The scorer's loop on twins of broker, tables and ledger: said in time, judged after, complete whatever happens."""
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import replace
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace as changed
@@ -13,6 +16,7 @@ from streamlake_assets.market.features import LOOKBACK
 from streamlake_assets.market.forecasts import issue
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Interval, Status
+from streamlake_assets.sidecar.after_work import AtOnce
 from streamlake_assets.sidecar.score_loop import LOOK_S
 from streamlake_assets.sidecar.serving_champions import EVERY_S, RETRY_S, ServingChampions
 from streamlake_assets.stores.ledger import Issued
@@ -177,6 +181,66 @@ def test_messages_between_tables_and_topic_are_read_once_more_and_counted_once(m
     states = market.loop._states
     assert states is not None
     assert states.by_instrument[Instrument("IBM", "XNYS")].newest == sessions[-1]
+
+
+class Beside(Executor):
+    """Work that goes on beside the loop until it is let go."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.held.append((Future(), partial(fn, *args, **kwargs)))
+        return self.held[-1][0]
+
+    def go(self) -> None:
+        """Do what is held."""
+        held, self.held = self.held, []
+        for future, work in held:
+            done = AtOnce().submit(work)
+            if error := done.exception():
+                future.set_exception(error)
+            else:
+                future.set_result(done.result())
+
+
+def test_forecasts_do_not_wait_for_scores_and_messages_and_none_of_these_is_forgotten(market: Market) -> None:
+    beside = market.loop._beside = Beside()
+    first = market.next_day()
+    market.tables.store()
+    market.turn(3)
+    assert len(beside.held) == 1, "one piece of work at a time"
+    second = market.next_day()
+    assert market.turn().issued == Issued(4, 0, 0)
+    assert not market.tables.scores
+    assert not market.loop.idle
+    beside.go()
+    market.turn(3)
+    market.tables.store()
+    for _ in range(40):
+        market.turn()
+        beside.go()
+    assert set(market.tables.scores) == market.keys(first) | market.keys(second)
+    assert market.tables.sent == {*market.tables.rows} | {(key, "score") for key in market.tables.scores}
+    assert market.loop.idle
+
+
+def test_an_outage_beside_the_loop_is_tried_again(market: Market) -> None:
+    beside = market.loop._beside = Beside()
+    session = market.next_day()
+    market.turn()
+    market.tables.store()
+    market.tables.away = True
+    beside.go()
+    market.turn()
+    assert market.loop.in_outage
+    market.tables.away = False
+    for _ in range(60):
+        market.turn()
+        beside.go()
+    assert not market.loop.in_outage
+    assert set(market.tables.scores) == market.keys(session)
+    assert market.tables.sent == {*market.tables.rows} | {(key, "score") for key in market.tables.scores}
 
 
 def test_an_instrument_that_the_tables_do_not_know_yet_is_waited_for() -> None:
