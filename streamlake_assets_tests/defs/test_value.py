@@ -17,7 +17,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.settings import DATABASE, Settings
-from streamlake_assets.stores import ledger
+from streamlake_assets.stores import model_register
 from streamlake_assets_tests.series_data import planted_range
 from streamlake_assets_tests.unit.test_risk_signals import WIDE
 
@@ -36,7 +36,7 @@ def access(
     document_server: LocalDocumentStore, test_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StoreAccess]:
     champions = {Target.ADJUSTED_RETURN: "0-zero", Target.LOG_RANGE: WIDE.model_version}
-    monkeypatch.setattr(ledger, "champions", lambda engine: champions)
+    monkeypatch.setattr(model_register, "champions", lambda engine: champions)
     monkeypatch.setattr(
         forecasting, "newest_forecasts", lambda engine: [WIDE, msgspec.structs.replace(WIDE, has_skill=False)]
     )
