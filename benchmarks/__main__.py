@@ -36,6 +36,9 @@ def run(
     profile: Annotated[str, typer.Option(help=f"{' or '.join(profiles.PROFILES)}.")] = "quick",
     case: Annotated[list[str] | None, typer.Option(help="Only these; the limit runs in every round.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Measured rounds in place of the profile's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=1, help="Of the training benchmark: what would end later is left out and named.")
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=10_000, help="Messages in place of the profile's.")] = None,
 ) -> None:
     """Measure, check every run, write the result and its report."""
@@ -53,7 +56,7 @@ def run(
         # also when started in the background, where SIGINT is ignored: servers must not outlive the run
         signal.signal(number, _end)
     try:
-        result = profiles.run(profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True))
+        result = profiles.run(profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True), minutes)
     except StreamlakeError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(WRONG) from error

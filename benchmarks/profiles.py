@@ -82,8 +82,10 @@ def names(profile: Profile) -> list[str]:
     return [case.name for case in round_cases(profile)] + [*ALONE, *by_partitions, *profile.chain]
 
 
-def run(name: str, profile: Profile, only: Collection[str], commit: str, say: Say) -> dict[str, Any]:
-    """Run a profile, or some cases of it, and return the result.
+def run(
+    name: str, profile: Profile, only: Collection[str], commit: str, say: Say, minutes: float | None = None
+) -> dict[str, Any]:
+    """Run a profile, or some cases of it, and return the result; ``minutes`` bounds the training benchmark.
 
     Raises:
         WrongRunError: a table did not hold what was sent.
@@ -100,7 +102,7 @@ def run(name: str, profile: Profile, only: Collection[str], commit: str, say: Sa
         "runs": [],
     }
     if train.NAME in only:
-        result["train"] = train.run(name, say)
+        result["train"] = train.run(name, say, minutes)
     if set(only) <= set(ASKED_FOR):
         return result
     chosen = [case for case in round_cases(profile) if case.name in only]

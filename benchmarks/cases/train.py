@@ -24,9 +24,18 @@ from streamlake_assets.sources import bokeh_sample
 NAME = "train"
 
 
-def run(profile: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run a profile of the training benchmark and return its report."""
-    return run_benchmark(profile_named(profile), real_frame(), say=say, command=f"{COMMAND} {profile}")
+def run(profile: str, say: Callable[[str], None], minutes: float | None = None) -> dict[str, Any]:
+    """Run a profile of the training benchmark and return its report.
+
+    Args:
+        profile: ``quick`` or ``full``.
+        say: takes a line for each measurement.
+        minutes: what would end later is left out and named, in place of the profile's own budget.
+    """
+    chosen, command = profile_named(profile), f"{COMMAND} {profile}"
+    if minutes is not None:
+        chosen, command = chosen._replace(budget_s=60.0 * minutes), f"{command} --minutes {minutes:g}"
+    return run_benchmark(chosen, real_frame(), say=say, command=command)
 
 
 def report(found: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import charts, checks, figures, gates, report
+from benchmarks.cases import train
 from benchmarks.cases.latency import read_histogram
 from benchmarks.figures import Figure, Histogram
 from benchmarks.made_bars import Expected, bars, ready_line
@@ -289,3 +290,19 @@ def test_quick_is_a_part_of_full() -> None:
     assert set(names(PROFILES["quick"])) < set(names(PROFILES["full"]))
     assert PROFILES["full"].rounds >= gates.LEAST_ROUNDS
     assert dt.timedelta(seconds=PROFILES["quick"].latency_s * len(gates.RATES)) < dt.timedelta(minutes=1)
+
+
+def test_the_time_of_the_training_benchmark_can_be_bounded_and_its_command_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(train, "real_frame", lambda: None)
+    monkeypatch.setattr(
+        train, "run_benchmark", lambda plan, _frame, **said: asked.append((plan, said["command"])) or {}
+    )
+    train.run("full", print)
+    train.run("full", print, 12.5)
+    (whole, command), (bounded, shorter) = asked
+    assert (whole.budget_s, bounded.budget_s) == (None, 750.0)
+    assert bounded._replace(budget_s=None) == whole
+    assert shorter == f"{command} --minutes 12.5"
