@@ -1,5 +1,7 @@
 """What all asset files share: owners, tables as Dagster shows them, verdicts as check results. No asset lives here."""
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import dagster as dg
@@ -36,6 +38,16 @@ def table_metadata(table: sa.Table) -> dict[str, Any]:
         "dagster/table_name": f"{DATABASE}.{table.name}",
         "dagster/column_schema": dg.TableSchema(columns=columns),
     }
+
+
+def table_records(records: Sequence[Mapping[str, Any]]) -> list[dg.TableRecord]:
+    """Return records as Dagster's tables take them: every record with every column, what is no plain value as JSON."""
+
+    def cell(value: object) -> str | int | float | bool | None:
+        return value if isinstance(value, str | int | float | bool) or value is None else json.dumps(value, default=str)
+
+    columns = dict.fromkeys(name for record in records for name in record)
+    return [dg.TableRecord({name: cell(record.get(name)) for name in columns}) for record in records]
 
 
 def plain_metadata(facts: dict[str, Any]) -> dict[str, Any]:

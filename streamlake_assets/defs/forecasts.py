@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 
 from streamlake_assets.defs import documents, models, raw
-from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
+from streamlake_assets.defs.common import OWNERS, check_result, table_metadata, table_records
 from streamlake_assets.flows import champions, forecasting
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
@@ -95,8 +95,8 @@ def intervals_cover(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResul
     code_version="1",
     freshness_policy=FRESHNESS,
     metadata=table_metadata(schema.signals),
-    description="Buy, Sell or Hold from forecasts of a champion that passed the gate; none without skill. "
-    "Not investment advice.",
+    description="Buy, Sell or Hold, and how large a position may be, from forecasts of champions that passed the gate; "
+    "none without skill. Not investment advice.",
 )
 def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Derive signals from the newest forecasts."""
@@ -105,7 +105,17 @@ def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
         # every forecast is late or judged, as when bars came faster than refreshes: no signal, and no fault either
         return dg.MaterializeResult(metadata={"dagster/row_count": 0, "reason": "No signal: no forecast is open."})
     report = forecasting.daily_signals(stores.writer, newest)
-    return dg.MaterializeResult(metadata={"dagster/row_count": len(report.signals), "reason": report.reason})
+    risk = forecasting.daily_risk(stores.documents, newest, stores.now())
+    shown = ("symbol", "exchange", "session", "size", "volatility", "reason", "disclaimer")
+    sizes = table_records([{name: getattr(one, name) for name in shown} for one in risk.signals])
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(report.signals),
+            "reason": report.reason,
+            "risk_reason": risk.reason,
+            **({"risk_signals": dg.MetadataValue.table(sizes)} if sizes else {}),
+        }
+    )
 
 
 @dg.asset_check(asset=daily, blocking=True, description="No signal rests on a model without skill")

@@ -1,6 +1,5 @@
 """Models: the specs of each engine, trained from the snapshot, saved, judged against their baselines."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from streamlake_assets.defs import features
-from streamlake_assets.defs.common import OWNERS, check_result, table_metadata
+from streamlake_assets.defs.common import OWNERS, check_result, table_metadata, table_records
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import champions, training
 from streamlake_assets.flows.skill import missing_models, skill_report
@@ -156,8 +155,7 @@ def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     specs = [spec for name in settings.training_engines for spec in training.specs_of(name, settings.min_history)]
     missing = missing_models(stores.models, records, specs)
     stores.documents.put_report("skill", {"models": records, "missing": missing, "made_at": stores.now()})
-    columns = dict.fromkeys(name for record in records for name in record)
-    table = [dg.TableRecord({name: _cell(record.get(name)) for name in columns}) for record in records]
+    table = table_records(records)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(records),
@@ -188,7 +186,3 @@ def _decisions(decisions: Mapping[str, RetrainDecision]) -> dg.MetadataValue[Any
         for name, decision in decisions.items()
     ]
     return dg.MetadataValue.table(records) if records else "no new data: every version exists"
-
-
-def _cell(value: object) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool) or value is None else json.dumps(value, default=str)

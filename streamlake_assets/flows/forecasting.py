@@ -9,17 +9,20 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from streamlake_assets.errors import UsageError
 from streamlake_assets.learning.serve import ServingModel, forecast_next
 from streamlake_assets.market import calendars
 from streamlake_assets.market.forecasts import Forecast, realised, score
+from streamlake_assets.market.risk_signals import RiskReport, risk_signals_from
 from streamlake_assets.market.series import SessionSeries
 from streamlake_assets.market.signals import SignalReport, signals_from
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
 from streamlake_assets.stores import ledger
+from streamlake_assets.stores.documents import DocumentStore
 
 
 class Spoken(NamedTuple):
@@ -86,6 +89,19 @@ def daily_signals(engine: sa.Engine, forecasts: Sequence[Forecast]) -> SignalRep
         raise UsageError("no forecasts: train a model and issue forecasts first")
     report = signals_from(forecasts)
     ledger.put_signals(engine, report.signals, report.reason)
+    return report
+
+
+def daily_risk(documents: DocumentStore, forecasts: Sequence[Forecast], now: dt.datetime) -> RiskReport:
+    """Derive position sizes from the newest forecasts of the range and keep them; none when there is no skill.
+
+    Args:
+        documents: where the report ``risk_signals`` is put; pages read it.
+        forecasts: of the next session.
+        now: aware time of the run.
+    """
+    report = risk_signals_from(forecasts)
+    documents.put_report("risk_signals", {**msgspec.to_builtins(report), "made_at": now})
     return report
 
 

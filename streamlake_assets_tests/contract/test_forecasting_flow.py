@@ -8,16 +8,22 @@ import pytest
 from msgspec.structs import replace
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.flows.forecasting import daily_signals, live_skill, newest_forecasts, score_due
+from streamlake_assets.flows.forecasting import daily_risk, daily_signals, live_skill, newest_forecasts, score_due
 from streamlake_assets.flows.observations import batch_totals, offset_ranges, read_watermark
 from streamlake_assets.market.forecasts import Forecast
 from streamlake_assets.market.series import SessionSeries, ordinal
+from streamlake_assets.market.signals import DISCLAIMER
 from streamlake_assets.market.targets import Target
+from streamlake_assets.servers.document_store import LocalDocumentStore
+from streamlake_assets.settings import Settings
 from streamlake_assets.stores import ledger, model_register, schema
 from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets_tests.bars import SESSION, bar, slice_of
 from streamlake_assets_tests.ledger_rows import NEXT, a_score, forecast, model
+from streamlake_assets_tests.series_data import NOW
 from streamlake_assets_tests.tables import Database
+from streamlake_assets_tests.unit.test_risk_signals import WIDE
 
 pytestmark = pytest.mark.servers
 
@@ -109,6 +115,21 @@ def test_only_a_model_with_skill_gives_signals(known: Database) -> None:
     assert ledger.signals_without_skill(known.writer) == 0
     with pytest.raises(UsageError, match="no forecasts"):
         daily_signals(known.writer, [])
+
+
+@pytest.mark.parametrize("skilled", [True, False])
+def test_the_sizes_of_a_model_with_skill_are_kept_for_the_pages_and_no_other(
+    skilled: bool, document_server: LocalDocumentStore, test_settings: Settings
+) -> None:
+    documents = DocumentStore(test_settings)
+    report = daily_risk(documents, [replace(WIDE, has_skill=skilled)], NOW)
+    kept = documents.report("risk_signals")
+    documents.close()
+    assert kept is not None
+    assert len(report.signals) == len(kept["signals"]) == int(skilled)
+    assert kept["reason"] == report.reason
+    assert kept["made_at"] == NOW
+    assert [one["disclaimer"] for one in kept["signals"]] == [DISCLAIMER] * int(skilled)
 
 
 def test_the_watermark_and_the_totals_are_read_back_from_the_tables(known: Database) -> None:

@@ -10,10 +10,12 @@ import dagster as dg
 import psutil
 import pytest
 
+from streamlake_assets.defs.jobs import refresh_needed
 from streamlake_assets.market.targets import Target
+from streamlake_assets.resources import StoreAccess
 from streamlake_assets.servers.waiting import wait_until
-from streamlake_assets.stores import ledger, model_register
-from streamlake_assets_tests.defs.conftest import Market, run_job
+from streamlake_assets.stores import ledger, model_register, schema
+from streamlake_assets_tests.defs.conftest import Market, run_job, tables_restored
 from streamlake_assets_tests.engine_contract import descendants
 
 pytestmark = pytest.mark.servers
@@ -26,33 +28,50 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def without_models_of(market: Market, engine: str, keep: Path) -> Iterator[list[str]]:
-    """Take the published models of an engine away, so that it has to train; put them back afterwards."""
-    folder = market.settings.data_dir / "models"
-    taken = [m["version"] for m in market.access.models.catalogue().manifests if m["engine"] == engine]
-    for version in taken:
-        shutil.move(folder / version, keep / version)
-    try:
-        yield taken
-    finally:
-        for version in taken:
-            shutil.rmtree(folder / version, ignore_errors=True)
-            shutil.move(keep / version, folder / version)
+def apart(market: Market, home: Path) -> Iterator[Market]:
+    """The market with models and training sets of its own, and the tables put back afterwards."""
+    settings = market.settings.model_copy(update={"home": home})
+    shutil.copytree(market.settings.data_dir, settings.data_dir)
+    access = StoreAccess(settings)
+    kept = (schema.model_versions, schema.champions, schema.forecasts, schema.forecast_scores, schema.signals)
+    with tables_restored(market.settings, *kept):
+        yield market._replace(settings=settings, access=access)
+    access.close()
+
+
+def drop_models_of(market: Market, engine: str) -> list[str]:
+    """Remove the published models of an engine, so that it has to train; return their versions."""
+    dropped = [m["version"] for m in market.access.models.catalogue().manifests if m["engine"] == engine]
+    for version in dropped:
+        shutil.rmtree(market.settings.data_dir / "models" / version)
+    return dropped
+
+
+SPARK = "org.apache.spark.deploy.SparkSubmit"
+
+
+def below(word: str) -> set[int]:
+    """Return the processes below this one that have a word in their command."""
+    found = set()
+    for process in descendants():
+        with suppress(psutil.NoSuchProcess):
+            if word in process.cmdline():
+                found.add(process.pid)
+    return found
 
 
 @contextmanager
-def killing(program: str) -> Iterator[list[int]]:
-    """Kill every process of that name that appears below this one."""
-    killed: list[int] = []
+def killing(word: str) -> Iterator[set[int]]:
+    """Kill every process that appears below this one with a word in its command."""
+    killed: set[int] = set()
     over = threading.Event()
 
     def kill() -> None:
         while not over.is_set():
-            for process in descendants():
+            for pid in below(word) - killed:
                 with suppress(psutil.NoSuchProcess):
-                    if process.name() == program and process.pid not in killed:
-                        process.kill()
-                        killed.append(process.pid)
+                    psutil.Process(pid).kill()
+                    killed.add(pid)
             over.wait(0.1)
 
     killer = threading.Thread(target=kill, daemon=True)
@@ -64,32 +83,37 @@ def killing(program: str) -> Iterator[list[int]]:
         killer.join()
 
 
-def test_a_killed_java_fails_spark_alone_and_the_last_good_models_go_on_speaking(
+def test_a_killed_java_fails_spark_alone_and_the_others_go_on_speaking(
     market: Market, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    speaking = model_register.champions(market.access.reader)
-    with without_models_of(market, "spark", tmp_path) as taken, killing("java") as killed:
-        assert taken
-        daily = run_job("daily", market, instance)
-        refresh = run_job("refresh", market, instance)
-    assert killed, "no java was started: nothing was tested"
+    with apart(market, tmp_path / "home") as copy:
+        dropped = drop_models_of(copy, "spark")
+        assert dropped
+        with killing(SPARK) as killed:
+            daily = run_job("daily", copy, instance)
+        # what the sensor asks for after such a run
+        asked = refresh_needed(dg.build_sensor_context(instance=instance, resources={"stores": copy.access}))
+        refresh = run_job("refresh", copy, instance)
+        speaking = model_register.champions(copy.access.reader)
+        newest = ledger.rows(copy.access.reader, last=len(Target))
+    assert killed, "no Spark was started: nothing was tested"
     assert not daily.success
     assert daily.get_failed_step_keys() == {"models__spark"}
     failure = daily.failure_data_for_node("models__spark")
     assert failure is not None
     assert "training by spark" in str(failure.error)
-    assert {"models/sklearn", "models/dask"} <= {key.to_user_string() for key in made(daily)}
-    assert wait_until(lambda: not any(process.name() == "java" for process in descendants()), 10)
-    # what the sensor asks for after such a run
+    assert {"models/sklearn", "models/dask"} <= made(daily)
+    assert wait_until(lambda: not below(SPARK), 10)
+    assert isinstance(asked, dg.SensorResult)
     assert refresh.success
-    assert model_register.champions(market.access.reader) == speaking
     (skill,) = refresh.asset_materializations_for_node("reports__skill")
     missing = skill.metadata["missing"].value
-    assert len(missing) == len(taken)
-    assert all(one.startswith("spark ") for one in missing)
-    newest = ledger.rows(market.access.reader, last=len(Target))
+    assert isinstance(missing, list)
+    assert len([one for one in missing if str(one).startswith("spark ")]) == len(dropped)
+    assert set(speaking) == set(Target)
     assert {row.forecast.model_version for row in newest} <= set(speaking.values())
 
 
-def made(result: dg.ExecuteInProcessResult) -> list[dg.AssetKey]:
-    return [event.asset_key for event in result.get_asset_materialization_events() if event.asset_key]
+def made(result: dg.ExecuteInProcessResult) -> set[str]:
+    events = result.get_asset_materialization_events()
+    return {event.asset_key.to_user_string() for event in events if event.asset_key}
