@@ -7,7 +7,7 @@ every viewer.
 import panel as pn
 
 from panel_app.feeds import start_data_store
-from panel_app.views import make_page
+from panel_app.shell import make_page
 from streamlake_assets.settings import load_settings
 
 store = pn.state.as_cached("streamlake_data_store", lambda: start_data_store(load_settings()))

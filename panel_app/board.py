@@ -56,11 +56,16 @@ class Checks:
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the header shows. ``lag``: messages in the stream that the tables do not have yet; None: unknown."""
+    """What the header shows.
+
+    ``lag``: messages in the stream that the tables do not have yet; None: unknown. ``rate``: messages a second that
+    arrived lately.
+    """
 
     market: MarketTime
     down: tuple[str, ...] = ()
     lag: int | None = None
+    rate: float = 0.0
 
 
 class Badge(msgspec.Struct, frozen=True):
@@ -78,6 +83,8 @@ def header_badges(status: Status, now: dt.datetime) -> list[Badge]:
         badges.append(Badge("note", f"last arrival {age_text(late.age_seconds)} ago"))
     if status.lag is not None:
         badges.append(Badge("note", f"lag {status.lag:,}"))
+    if status.rate > 0:
+        badges.append(Badge("note", f"{status.rate:,.1f} rows/s"))
     badges.extend(Badge("bad", f"{server} does not answer") for server in status.down)
     if late.is_stale and late.age_seconds is not None:
         badges.append(Badge("warn", f"stale: nothing for {age_text(late.age_seconds)}"))

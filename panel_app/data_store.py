@@ -10,19 +10,38 @@ can give; what is missing is marked, and mended when the server is back.
 import datetime as dt
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import msgspec
 
-from panel_app.board import KAFKA, MYSQL, Checks, Heartbeat, Status, replay_at
+from panel_app.board import KAFKA, MYSQL, SERVERS, Checks, Heartbeat, Status, replay_at
 from panel_app.series import Delta, Series, SeriesKey, join_history, tail_bar
+from panel_app.shelf import Shelf
 from panel_app.tail_buffer import MOST_KEPT, TailBuffer
 from streamlake_assets.market.clock import MarketTime
 from streamlake_assets.market.messages import Message, StreamIdentity
 from streamlake_assets.market.types import Bar, Instrument
 from streamlake_assets.stores.dimensions import DEFAULT_RANK
 from streamlake_assets.stores.page_rows import Listed, NextForecast, Overview, PageBar, Snapshot
+
+MOST_TIMED: Final = 2_000
+"""Arrivals whose way to this process is remembered."""
+RATE_WINDOW_S: Final = 10.0
+
+
+class PartitionLag(msgspec.Struct, frozen=True):
+    """How far one partition is stored: next offset stored, next offset to be written (None: the broker is silent)."""
+
+    partition: int
+    stored: int
+    high: int | None
+
+    @property
+    def lag(self) -> int | None:
+        """Messages on the topic that the tables do not have."""
+        return None if self.high is None else max(0, self.high - self.stored)
 
 
 class Watched(msgspec.Struct):
@@ -45,6 +64,8 @@ class DataStore:
         self.now = now
         self.wake = threading.Event()
         """Set when something must be read at once."""
+        self.shelf = Shelf(now)
+        """Answers to everything that is not a live series."""
         self._lock = threading.RLock()
         self._checks = Checks()
         self._overview = Overview()
@@ -57,6 +78,9 @@ class DataStore:
         self._watched: dict[SeriesKey, Watched] = {}
         self._viewers: Counter[SeriesKey] = Counter()
         self._forecasts: dict[Instrument, tuple[NextForecast, ...]] = {}
+        self._tail_since: dt.datetime | None = None
+        self._reached: deque[float] = deque(maxlen=MOST_TIMED)
+        self._arrivals: deque[tuple[float, int]] = deque(maxlen=MOST_TIMED)
 
     # what sessions ask
 
@@ -122,7 +146,34 @@ class DataStore:
             )
             down = self._checks.down(time.monotonic())
             unknown = not self._high or KAFKA in down or MYSQL in down
-            return Status(market=market, down=down, lag=None if unknown else lag)
+            return Status(market=market, down=down, lag=None if unknown else lag, rate=self.rate())
+
+    def partitions(self) -> tuple[PartitionLag, ...]:
+        """Return how far each partition of the topic of bars is stored."""
+        with self._lock:
+            stored = self.stored_offsets()
+            silent = KAFKA in self._checks.down(time.monotonic())
+            return tuple(
+                PartitionLag(number, stored.get(number, 0), None if silent else self._high.get(number))
+                for number in sorted(stored.keys() | self._high.keys())
+            )
+
+    def servers(self) -> tuple[tuple[str, bool | None], ...]:
+        """Return for each server whether it answers; None: not asked yet."""
+        with self._lock:
+            down = self._checks.down(time.monotonic())
+            return tuple((name, False if name in down else self._checks.is_up(name) or None) for name in SERVERS)
+
+    def to_page(self) -> list[float]:
+        """Return how long the newest messages took from the broker to this process, in seconds."""
+        with self._lock:
+            return list(self._reached)
+
+    def rate(self) -> float:
+        """Return the messages a second that arrived lately."""
+        with self._lock:
+            since = time.monotonic() - RATE_WINDOW_S
+            return sum(count for at, count in self._arrivals if at >= since) / RATE_WINDOW_S
 
     # what both feeds put in
 
@@ -255,6 +306,8 @@ class DataStore:
     def begin_tail(self, begins: Mapping[int, int]) -> None:
         """Start the tail at these offsets; every series must be joined to it anew."""
         with self._lock:
+            # what lies on the topic already says nothing of the way here
+            self._tail_since = self.now()
             self._buffer.begin(begins)
             for watched in self._watched.values():
                 watched.wanted = True
@@ -272,12 +325,18 @@ class DataStore:
 
     def arrived(self, decoded: Iterable[tuple[Message, Bar | None]]) -> None:
         """Merge arrivals; None stands for a message that is no bar, which only shows that something came."""
+        now, live = self.now(), 0
         with self._lock:
             for message, bar in decoded:
                 last = self._last_broker_time
                 self._last_broker_time = message.broker_time if last is None else max(last, message.broker_time)
+                if self._tail_since is not None and message.broker_time >= self._tail_since:
+                    live += 1
+                    self._reached.append(max(0.0, (now - message.broker_time).total_seconds()))
                 if bar is not None:
                     self._merge(bar, message)
+            if live:
+                self._arrivals.append((time.monotonic(), live))
 
     def _merge(self, bar: Bar, message: Message) -> None:
         key = SeriesKey(bar.instrument, bar.interval)

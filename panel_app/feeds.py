@@ -11,6 +11,7 @@ import structlog
 
 from panel_app.board import DOCUMENTS, KAFKA, MYSQL
 from panel_app.data_store import DataStore
+from panel_app.readers import Readers
 from panel_app.series import MOST_BARS, SeriesKey
 from streamlake_assets.broker.tail import MOST_BEHIND, TailReader
 from streamlake_assets.broker.topics import describe_streams
@@ -211,5 +212,7 @@ def _decode(message: Message) -> Bar | None:
 def start_data_store(settings: Settings) -> DataStore:
     """Make the store of this process and start what fills it; the threads end with the process."""
     store = DataStore()
+    readers = Readers(settings, store.shelf)
     Feeds(settings, store).start()
+    readers.start()
     return store

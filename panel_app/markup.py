@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from panel_app.board import Badge
-from panel_app.plots import COLOURS, FORECAST_COLOUR
+from panel_app.plots import COLOURS, FORECAST_COLOUR, MEANS
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.page_rows import ForecastValues, NextForecast
 
@@ -37,6 +37,46 @@ STYLE: Final = f"""
 .card .small {{ font-size: 12.5px; opacity: .8; overflow-wrap: anywhere; }}
 .legend {{ display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 12.5px; }}
 .legend i {{ display: inline-block; width: 10px; height: 12px; border: 1px solid; margin: 0 3px -2px 0; }}
+section {{ margin: 6px 0 2px; min-width: 0; }}
+section h2, h2 {{ font-size: 17px; font-weight: 600; margin: 10px 0 4px; }}
+h3 {{ font-size: 14px; font-weight: 600; margin: 10px 0 4px; }}
+p {{ margin: 4px 0; }}
+p.lead {{ font-size: 15px; max-width: 75ch; }}
+ul {{ margin: 4px 0; padding-left: 20px; max-width: 95ch; }}
+.small {{ font-size: 12.5px; }}
+.ok {{ color: var(--ok); }}
+.warn {{ color: var(--warn); }}
+.bad {{ color: var(--bad); }}
+.scroll {{ overflow-x: auto; width: fit-content; max-width: 100%; border: 1px solid rgba(127, 137, 150, .28);
+  border-radius: 8px; }}
+.scroll.wide, pre.scroll {{ width: auto; }}
+.scroll:focus-visible, .pick:focus-visible {{ outline: 2px solid #5b8def; outline-offset: 1px; }}
+.wide table {{ width: 100%; }}
+table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: 5px 10px; white-space: nowrap; vertical-align: top; }}
+td {{ border-top: 1px solid rgba(127, 137, 150, .2); }}
+td.long {{ white-space: normal; min-width: 30ch; max-width: 60ch; overflow-wrap: anywhere; }}
+th {{ font-weight: 600; opacity: .75; }}
+.number {{ text-align: right; }}
+tbody tr:hover {{ background: rgba(127, 137, 150, .1); }}
+.pick {{ font: inherit; color: inherit; background: transparent; border: 1px solid rgba(127, 137, 150, .5);
+  border-radius: 6px; padding: 0 8px; cursor: pointer; }}
+.pick:hover, .pick.on {{ background: rgba(91, 141, 239, .22); border-color: #5b8def; }}
+dl {{ display: grid; grid-template-columns: minmax(120px, max-content) 1fr; gap: 2px 14px; margin: 4px 0; }}
+dt {{ opacity: .72; }}
+dd {{ margin: 0; min-width: 0; overflow-wrap: anywhere; }}
+pre {{ margin: 4px 0; padding: 8px 10px; font-size: 12px; white-space: pre-wrap; overflow-wrap: anywhere;
+  max-height: 260px; overflow-y: auto; }}
+.why {{ border-left: 3px solid #5b8def; padding-left: 12px; }}
+.glances {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px; }}
+.glance {{ display: grid; grid-template-columns: 1fr auto; gap: 2px 8px; text-align: left; padding: 8px 10px;
+  border-radius: 10px; align-items: baseline; }}
+.glance svg {{ grid-column: 1 / -1; width: 100%; }}
+.up {{ color: {COLOURS[False, True]}; }}
+.down {{ color: {COLOURS[False, False]}; }}
+.health {{ list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 6px 20px; }}
+.health li {{ display: flex; gap: 8px; align-items: center; }}
+details summary {{ cursor: pointer; }}
 .hidden {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}
 """
 _TITLES: Final = {Target.ADJUSTED_RETURN: "Return of the next session", Target.LOG_RANGE: "Range of the next session"}
@@ -87,6 +127,9 @@ def legend() -> str:
         "".join(box(colour, colour) for colour in real) + "real bar, up and down",
         "".join(box(colour, colour) for colour in made) + "synthetic bar",
         "".join(box(colour, "transparent") for colour in (real[0], made[0])) + "provisional: not settled yet",
+        "".join(box(colour, colour) for _, colour in MEANS.values())
+        + " and ".join(str(window) for window, _ in MEANS.values())
+        + " bars' moving average of raw closes",
         box(FORECAST_COLOUR, f"{FORECAST_COLOUR}55") + "forecast: return with interval, expected high to low",
     ]
     return '<div class="legend">' + "".join(f"<span>{item}</span>" for item in items) + "</div>"

@@ -38,6 +38,8 @@ COLOURS: Final = {
 }
 """By (synthetic, close is not below open)."""
 FORECAST_COLOUR: Final = "#e8a317"
+MEANS: Final = {"short": (20, "#c98a00"), "long": (50, "#8a6fae")}
+"""Moving averages: bars in the window, colour."""
 _HOLLOW: Final = 0.12
 _BODY: Final = 0.72
 COLUMNS: Final = (
@@ -89,12 +91,30 @@ return near ? label.slice(5) : label.slice(0, 7);
 """
 
 
+_MEANS: Final = """
+// what the page shows is computed where it is shown; emitting alone sends nothing back to the server
+const close = source.data.close, count = close.length;
+for (const [name, window] of windows) {
+  const found = new Array(count);
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    sum += close[i] - (i >= window ? close[i - window] : 0);
+    found[i] = i >= window - 1 ? sum / window : NaN;
+  }
+  means.data[name] = found;
+}
+means.data.n = Array.from(source.data.n);
+means.change.emit();
+"""
+
+
 class Chart(msgspec.Struct, frozen=True):
     """The figures of one series and what feeds them."""
 
     price: figure
     volume: figure
     bars: ColumnDataSource
+    means: ColumnDataSource
     forecast: ColumnDataSource
     x: Range1d
 
@@ -128,6 +148,18 @@ def row(bar: PageBar, number: int, interval: Interval, exchange: str) -> dict[st
         "alpha": _HOLLOW if provisional else 1.0,
         "note": ", ".join(notes) or "settled",
     }
+
+
+def means(bars: Sequence[PageBar], first: int) -> dict[str, list[Any]]:
+    """Return the moving averages of raw closes as columns, NaN until a window is full; numbers begin at ``first``."""
+    made: dict[str, list[Any]] = {"n": list(range(first, first + len(bars)))}
+    for name, (window, _) in MEANS.items():
+        total, values = 0.0, []
+        for place, bar in enumerate(bars):
+            total += bar.close - (bars[place - window].close if place >= window else 0.0)
+            values.append(total / window if place >= window - 1 else math.nan)
+        made[name] = values
+    return made
 
 
 def bar_label(bar_time: dt.datetime, interval: Interval, exchange: str) -> str:
@@ -192,6 +224,7 @@ _FORECAST_COLUMNS: Final = (
 def make_chart() -> Chart:
     """Return an empty chart: candles above, volume below, one horizontal axis."""
     bars = ColumnDataSource({name: [] for name in COLUMNS}, name="bars")
+    averages = ColumnDataSource(dict(means([], 0)), name="means")
     forecast = ColumnDataSource({name: [] for name in _FORECAST_COLUMNS}, name="forecast")
     x = Range1d(start=0, end=1, min_interval=5)
     price = _figure(x, PRICE_HEIGHT, "xpan,xwheel_zoom,reset")
@@ -205,6 +238,8 @@ def make_chart() -> Chart:
     looks: dict[str, Any] = {"source": bars, "fill_color": "colour", "line_color": "colour", "fill_alpha": "alpha"}
     price.rect("n", "middle", _BODY, "size", **looks)
     volume.rect("n", "half", _BODY, "volume", **looks)
+    for name, (_, colour) in MEANS.items():
+        price.line("n", name, source=averages, color=colour, line_width=1.4, alpha=0.9)
     tips = [("", "@label"), ("open", "@open{0,0.00[00]}"), ("high", "@high{0,0.00[00]}"), ("low", "@low{0,0.00[00]}")]
     tips += [("close", "@close{0,0.00[00]}"), ("volume", "@volume{0,0.[00]}"), ("", "@note")]
     # the wick answers for its whole column, a rect only where it is
@@ -216,12 +251,16 @@ def make_chart() -> Chart:
     refit = CustomJS(
         args={"source": bars, "forecast": forecast, "x": x, "y": price.y_range, "v": volume.y_range}, code=_FIT_HEIGHTS
     )
+    windows = [[name, window] for name, (window, _) in MEANS.items()]
+    average = CustomJS(args={"source": bars, "means": averages, "windows": windows}, code=_MEANS)
+    for event in ("data", "streaming", "patching"):
+        bars.js_on_change(event, average)
     x.js_on_change("start", refit)
     x.js_on_change("end", refit)
     for source in (bars, forecast):
         for event in ("data", "streaming", "patching"):
             source.js_on_change(event, refit)
-    return Chart(price, volume, bars, forecast, x)
+    return Chart(price, volume, bars, averages, forecast, x)
 
 
 def window(bars: Sequence[PageBar], first: int, shown: int, interval: Interval, exchange: str) -> tuple[float, float]:

@@ -1,9 +1,10 @@
-"""What a viewer may choose: instrument, interval and range, from an allow-list, and the same in the page's address.
+"""What a viewer may choose: view, instrument, interval and range, from allow-lists, and the same in the address.
 
 Belongs here: the check of everything that comes from an address or a widget. Stays out: widgets themselves.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -17,6 +18,16 @@ DAILY_RANGES: Final = {"1 mo": 21, "3 mo": 63, "1 yr": 252, "all": 0}
 INTRADAY_RANGES: Final = {"1 day": 1, "5 days": 5, "all": 0}
 """Sessions shown of intraday series."""
 DEFAULT_RANGE: Final = {True: "3 mo", False: "1 day"}
+
+
+class ViewName(StrEnum):
+    """The views there are, in the order of the navigation; the values stand in the address."""
+
+    LIVE = "live"
+    FORECASTS = "forecasts"
+    MODELS = "models"
+    QUALITY = "quality"
+    INDICATORS = "indicators"
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -75,7 +86,32 @@ def from_address(listed: Sequence[Listed], arguments: Mapping[str, Sequence[byte
     """Return the choice that a page's address names; whatever it holds, the result is a thing there is."""
 
     def word(name: str) -> str | None:
-        values = arguments.get(name) or [b""]
-        return values[0].decode("ascii", "replace") or None
+        return _word(arguments, name)
 
     return choose(listed, word("symbol"), word("exchange"), word("interval"), (word("range") or "").replace("-", " "))
+
+
+def view_named(arguments: Mapping[str, Sequence[bytes]]) -> ViewName:
+    """Return the view that an address names, the live one where it names none that there is."""
+    word = _word(arguments, "view")
+    return next((view for view in ViewName if view.value == word), ViewName.LIVE)
+
+
+def ignored(listed: Sequence[Listed], arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, ...]:
+    """Return which of the words that an address gives were not followed, by name, in the order of the address bar."""
+    selection = from_address(listed, arguments)
+    if selection is None:
+        return ()
+    followed = {
+        "view": view_named(arguments).value,
+        "symbol": selection.instrument.symbol,
+        "exchange": selection.instrument.exchange,
+        "interval": selection.interval.value,
+        "range": selection.range.replace(" ", "-"),
+    }
+    return tuple(name for name, value in followed.items() if arguments.get(name) and _word(arguments, name) != value)
+
+
+def _word(arguments: Mapping[str, Sequence[bytes]], name: str) -> str | None:
+    values = arguments.get(name) or [b""]
+    return values[0].decode("ascii", "replace") or None

@@ -1,21 +1,24 @@
-"""The live page of one session: widgets, chart, and the small update that runs ten times a second.
+"""The live view of one session: chart, cards, and the small update that runs ten times a second.
 
 Belongs here: Panel objects and what binds them to the data store. Stays out: reading servers (``data_store``), drawing
-(``plots``), HTML (``markup``), what may be chosen (``selection``). Later pages stand beside ``LiveView``.
+(``plots``), HTML (``markup``), what may be chosen (``selection``), everything around a view (``shell``).
 """
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import panel
 import panel_material_ui
 
 from panel_app import markup, plots
-from panel_app.board import KAFKA, MYSQL, header_badges
+from panel_app.board import KAFKA, MYSQL
 from panel_app.data_store import DataStore
-from panel_app.selection import Selection, choose, from_address, ranges_of, valid_range
+from panel_app.selection import Selection, choose, ranges_of, valid_range
 from panel_app.series import MOST_BARS, Delta
+from panel_app.watch_list import WatchList
 from streamlake_assets.market.sessions import exchange_zone
+from streamlake_assets.market.types import Instrument
 from streamlake_assets.market.types import Status as BarStatus
 from streamlake_assets.stores.page_rows import PageBar
 
@@ -23,20 +26,16 @@ from streamlake_assets.stores.page_rows import PageBar
 pn: Any = panel
 pmui: Any = panel_material_ui
 
-TITLE: Final = "streamlake"
-TICK_MS: Final = 100
-"""At most ten patches a second; an idle tick compares two numbers."""
 _SLOW_TICKS: Final = 5
-"""Header and forecasts are looked at every fifth tick."""
-MOST_VIEWERS: Final = 100
+"""Texts and forecasts are looked at every fifth tick."""
 
 
 class LiveView:
-    """One viewer's live page."""
+    """One viewer's chart of one series."""
 
-    def __init__(self, store: DataStore, arguments: dict[str, list[bytes]]) -> None:
+    def __init__(self, store: DataStore, select: Callable[[Selection], None]) -> None:
         self._store = store
-        self._arguments = arguments
+        self._select = select
         self._selection: Selection | None = None
         self._cursor: tuple[int, int] | None = None
         self._numbers: dict[dt.datetime, int] = {}
@@ -44,63 +43,54 @@ class LiveView:
         self._end = 0.0
         self._ticks = 0
         self._settling = False
-        self._closed = False
         wide = {"sizing_mode": "stretch_width", "margin": 0}
         # capitals would make "5m" five months
         plain = {"& .MuiToggleButton-root": {"textTransform": "none", "whiteSpace": "nowrap"}}
-        self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._heading = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._counter = pn.pane.HTML("", stylesheets=[markup.STYLE], width=1, height=1, margin=0)
         self._cards = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
-        self._instrument = pmui.Select(label="Instrument", options=[], size="small", width=260, margin=(5, 10, 5, 0))
         self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0), sx=plain)
         self._range = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 0), sx=plain)
         self.chart = plots.make_chart()
-        self.page = self._layout()
-        for widget in (self._instrument, self._interval, self._range):
+        self._watch_list = WatchList(store, self._choose_instrument)
+        self.controls: Sequence[Any] = (self._interval, self._range)
+        self.body = self._layout()
+        for widget in self.controls:
             widget.param.watch(self._chosen, "value")
 
     def tick(self) -> None:
         """Show what is new; does nothing when nothing is."""
-        if self._closed:
-            return
         if self._selection is None:
-            self._offer()
-        elif (delta := self._store.delta(self._selection.key, self._cursor)) is not None:
+            return
+        if (delta := self._store.delta(self._selection.key, self._cursor)) is not None:
             self._show(delta)
         if self._ticks % _SLOW_TICKS == 0:
             self._refresh_texts()
         self._ticks += 1
+        self._watch_list.tick()
+
+    def rest(self) -> None:
+        """Stay as it is while another view is shown; its series is kept, so coming back is quick."""
+        self._watch_list.rest()
 
     def close(self) -> None:
         """Let go of the series; the session is over."""
-        self._closed = True
+        self._watch_list.close()
         if self._selection is not None:
             self._store.unwatch(self._selection.key)
             self._selection = None
 
-    # choosing
-
-    def _offer(self) -> None:
-        """Wait for the instruments, then begin with what the address names."""
-        selection = from_address(self._store.listed(), self._arguments)
+    def show(self, selection: Selection | None) -> None:
+        """Come into sight with this series and range."""
         if selection is not None:
-            self._select(selection)
+            self.follow(selection)
+        self._watch_list.show(selection)
 
-    def _chosen(self, event: Any) -> None:
-        """Take a widget's value if it is one of its options; anything else leaves the page as it is."""
-        if self._settling or self._selection is None:
-            return
-        listed = self._store.listed()
-        names = {str(one.instrument): one.instrument for one in listed}
-        instrument = names.get(str(self._instrument.value), self._selection.instrument)
-        wanted = choose(
-            listed, instrument.symbol, instrument.exchange, str(self._interval.value), str(self._range.value)
-        )
-        self._select(wanted or self._selection)
-
-    def _select(self, selection: Selection) -> None:
+    def follow(self, selection: Selection) -> None:
+        """Take this series and range, in sight or not: coming back to it is quick."""
         before = self._selection
+        if before == selection:
+            return
         self._selection = selection
         if before is None or before.key != selection.key:
             self._store.watch(selection.key)
@@ -108,20 +98,31 @@ class LiveView:
                 self._store.unwatch(before.key)
             self._cursor = None
             self._numbers, self._bars = {}, {}
+            self.chart.means.data = dict(plots.means([], 0))
             self.chart.bars.data = {name: [] for name in plots.COLUMNS}
         self._fill_widgets(selection)
-        if pn.state.location is not None:
-            pn.state.location.update_query(**selection.query(self._store.listed()))
         self._fit_window()
         self._refresh_texts()
 
+    def _choose_instrument(self, instrument: Instrument) -> None:
+        before = self._selection
+        if before is not None:
+            words = (before.interval.value, before.range)
+            self._select(choose(self._store.listed(), instrument.symbol, instrument.exchange, *words) or before)
+
+    def _chosen(self, event: Any) -> None:
+        """Take a widget's value if it is one of its options; anything else leaves the view as it is."""
+        if self._settling or self._selection is None:
+            return
+        instrument = self._selection.instrument
+        words = (str(self._interval.value), str(self._range.value))
+        wanted = choose(self._store.listed(), instrument.symbol, instrument.exchange, *words)
+        self._select(wanted or self._selection)
+
     def _fill_widgets(self, selection: Selection) -> None:
-        listed = self._store.listed()
-        one = next((one for one in listed if one.instrument == selection.instrument), None)
+        one = next((one for one in self._store.listed() if one.instrument == selection.instrument), None)
         self._settling = True
         try:
-            options = {_option(each.instrument.symbol, each.name): str(each.instrument) for each in listed}
-            self._instrument.param.update(options=options, value=str(selection.instrument))
             intervals = [interval.value for interval in one.intervals] if one else [selection.interval.value]
             self._interval.param.update(options=intervals, value=selection.interval.value)
             shown = valid_range(selection.interval, selection.range)
@@ -155,6 +156,7 @@ class LiveView:
         assert self._selection is not None  # noqa: S101
         self._bars = {bar.bar_time: bar for bar in bars}
         self._numbers = {bar.bar_time: number for number, bar in enumerate(bars)}
+        self.chart.means.data = dict(plots.means(bars, 0))
         self.chart.bars.data = plots.columns(bars, 0, self._selection.interval, self._selection.instrument.exchange)
 
     def _patch(self, changed: list[PageBar]) -> None:
@@ -201,12 +203,9 @@ class LiveView:
         plots.fit(self.chart, bars, start, self._end)
 
     def _refresh_texts(self) -> None:
-        status = self._store.status()
-        _set(self._badges, markup.badges(header_badges(status, self._store.now())))
         if self._selection is None:
-            missing = MYSQL in status.down
-            _set(self._heading, markup.heading("", None, None, "", "" if missing else "waiting for the first bars"))
             return
+        status = self._store.status()
         moments = sorted(self._bars)
         last = self._bars[moments[-1]] if moments else None
         before = self._bars[moments[-2]].close if len(moments) > 1 else None
@@ -254,45 +253,25 @@ class LiveView:
 
     def _layout(self) -> Any:
         wide = {"sizing_mode": "stretch_width"}
-        controls = pmui.FlexBox(self._instrument, self._interval, self._range, align_items="center", gap="4px", **wide)
         footer = pn.pane.HTML(
             f"{markup.legend()}<p class='small quiet'>Not investment advice. Times are those of the exchange.</p>",
             stylesheets=[markup.STYLE],
             **wide,
         )
-        main = pmui.Column(
-            self._badges,
-            controls,
+        return pmui.Column(
             self._heading,
             pn.pane.Bokeh(self.chart.price, margin=0, **wide),
             pn.pane.Bokeh(self.chart.volume, margin=0, **wide),
             self._cards,
+            self._watch_list.body,
             footer,
             self._counter,
             margin=0,
-            sx={"padding": {"xs": "8px", "md": "12px 20px"}, "gap": "8px"},
+            sx={"gap": "8px"},
             **wide,
         )
-        return pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None)
-
-
-def _option(symbol: str, name: str | None) -> str:
-    return f"{symbol} · {name}" if name else symbol
 
 
 def _set(pane: Any, text: str) -> None:
     if pane.object != text:
         pane.object = text
-
-
-def make_page(store: DataStore, arguments: dict[str, list[bytes]]) -> Any:
-    """Return the page of a new session, bound to its life: it is updated while it is open and freed when it ends."""
-    if store.viewers() >= MOST_VIEWERS:
-        busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
-        return pmui.Page(title=TITLE, main=[busy], busy_indicator=None)
-    view = LiveView(store, arguments)
-    view.tick()
-    # not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process
-    pn.state.curdoc.add_periodic_callback(view.tick, TICK_MS)
-    pn.state.on_session_destroyed(lambda _context: view.close())
-    return view.page

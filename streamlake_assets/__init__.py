@@ -10,9 +10,11 @@ sources        where bars come from: files, bridged intraday
 broker         Kafka in and out, and the in-memory twin used by fast tests
 stores         MySQL, document store, model folders: one outside system per module
 learning       model specs, engines, baselines, walk-forward
+catalog        one schema source: data dictionary, bi_* views, Power BI text, frame contracts
+alerts         rule files and the ways to send: signed webhooks, mail, chat services
 servers        real servers as child processes of this machine, used when no URL is configured
 flows          joins of these rooms that Dagster, the replay and the commands share: documents, training, forecasting
-sidecar        processes that run beside Dagster: consumer, replay, scorer
+sidecar        processes that run beside Dagster: consumer, replay, scorer, delivery of alerts
 resources      thin Dagster resources over stores
 defs           Dagster only: assets, checks, sensors, schedules
 definitions    assembly of the Dagster code location

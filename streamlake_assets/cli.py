@@ -11,7 +11,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streamlake_assets.commands import fetch_app, ingest_app, models_app, nifi_app, score_app, simulate_app
+from streamlake_assets.commands import (
+    alerts_app,
+    bi_app,
+    fetch_app,
+    ingest_app,
+    models_app,
+    nifi_app,
+    score_app,
+    simulate_app,
+)
 from streamlake_assets.commands.terminal import (
     EXIT_CODES,
     AssetClassOption,
@@ -265,6 +274,8 @@ fetch_app.register(app)
 nifi_app.register(app)
 score_app.register(app)
 models_app.register(app)
+alerts_app.register(app)
+bi_app.register(app)
 
 
 @app.command()

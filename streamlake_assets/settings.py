@@ -12,7 +12,13 @@ from typing import Literal, Self
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from streamlake_assets.errors import SettingError
 
@@ -34,6 +40,23 @@ class DatabaseRole(StrEnum):
     BI = "bi"
 
 
+class _SecretFiles(SecretsSettingsSource):
+    """The files of STREAMLAKE_SECRETS_DIR, one a setting; white space around a value does not count."""
+
+    def __call__(self) -> dict[str, object]:
+        """Read them.
+
+        Raises:
+            SettingError: one cannot be read; the message names it.
+        """
+        try:
+            return super().__call__()
+        except SettingsError as error:
+            if not isinstance(cause := error.__cause__, OSError):
+                raise
+            raise SettingError(f"STREAMLAKE_SECRETS_DIR: {cause.filename} cannot be read: {cause.strerror}") from error
+
+
 class Settings(BaseSettings):
     """All settings; an empty URL means: start the real server as a child process on 127.0.0.1."""
 
@@ -43,6 +66,10 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".streamlake"), description="Folder of data, logs, models and run state")
+    secrets_dir: str = Field(
+        "",
+        description="Folder of files named as settings, such as streamlake_mysql_url, with their values; empty: none",
+    )
     kafka_bootstrap: str = Field("", description="host:port[,host:port] of a Kafka cluster; empty: a local broker")
     mysql_url: SecretStr = Field(
         SecretStr(""), description="mysql+pymysql://user:password@host:port/database; empty: a local server"
@@ -62,6 +89,9 @@ class Settings(BaseSettings):
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
     scorer_port: int = Field(19109, ge=1024, le=65535, description="Port of the scorer's /metrics and /healthz")
+    alerts_port: int = Field(19110, ge=1024, le=65535, description="Port of the alert delivery's /metrics and /healthz")
+    alert_rules: str = Field("", description="YAML file of alert rules and targets; empty: alerts are kept, not sent")
+    alert_loopback: bool = Field(False, description="Whether alerts may go to hosts of this machine, without TLS too")
     nifi_url: str = Field("", description="Address of a NiFi, such as https://host:8443; empty: a local one")
     nifi_user: str = Field("", description="User of that NiFi's single-user login")
     nifi_password: SecretStr = Field(SecretStr(""), description="Password of that user")
@@ -93,6 +123,28 @@ class Settings(BaseSettings):
     alpha_vantage_calls_per_minute: int = Field(5, ge=1, description="Calls a minute that its plan allows")
     alpha_vantage_calls_per_day: int = Field(25, ge=1, description="Calls a day that its plan allows")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the logs")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the files of the secrets folder where one is named: below the environment and ``.env``.
+
+        Raises:
+            SettingError: the folder is not there.
+        """
+        sources = (init_settings, env_settings, dotenv_settings)
+        folder = next((str(found["secrets_dir"]) for source in sources if "secrets_dir" in (found := source())), "")
+        if not folder:
+            return sources
+        if not Path(folder).is_dir():
+            raise SettingError(f"STREAMLAKE_SECRETS_DIR={folder} is no folder")
+        return (*sources, _SecretFiles(settings_cls, secrets_dir=folder))
 
     @field_validator("home", mode="before")
     @classmethod
@@ -207,5 +259,5 @@ def example_env() -> str:
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """Read the settings of this process once: environment over ``.env`` over defaults."""
+    """Read the settings of this process once: environment over ``.env`` over files of secrets over defaults."""
     return Settings()

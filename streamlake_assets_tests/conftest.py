@@ -57,6 +57,7 @@ def settings_in(home: Path, **changes: object) -> Settings:
         "panel_port",
         "consumer_port",
         "scorer_port",
+        "alerts_port",
         "nifi_port",
         "nifi_management_port",
     )

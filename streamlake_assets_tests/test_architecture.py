@@ -17,8 +17,9 @@ HEAVY = ("pandas", "numpy", "sklearn", "dagster", "pyarrow", "exchange_calendars
 
 SQL_BUILDERS = ("streamlake_assets/stores/literals.py", "streamlake_assets/stores/migrate.py")
 """The literal writer, from typed values; and grants, whose names no driver can bind."""
-SQL_FILES = ("streamlake_assets/servers/mysql_users.py",)
-"""Writes the init file of the local server, from generated passwords that it checks letter by letter."""
+SQL_FILES = ("streamlake_assets/servers/mysql_users.py", "streamlake_assets/catalog/views.py")
+"""Write SQL and run none: the init file of the local server, from generated passwords that are checked letter by
+letter; and the views, from the catalogue, which is part of the program."""
 SQL_CALLS = {"execute", "executemany", "exec_driver_sql", "text", "read_sql", "read_sql_query"}
 SQL_START = re.compile(
     r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|TRUNCATE|CREATE|ALTER|DROP|GRANT|REVOKE|SET|LOAD|CALL|WITH)\s+[\w`*(@]",

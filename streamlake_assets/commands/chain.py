@@ -8,6 +8,7 @@ from streamlake_assets.commands import data, nifi, nifi_parameters, services, su
 from streamlake_assets.commands.dagster_runs import fail_abandoned_runs
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import Settings
+from streamlake_assets.sidecar.alert_delivery import load_configured
 
 
 def run_chain(settings: Settings, wants_nifi: bool | None, say: Say) -> None:
@@ -20,8 +21,10 @@ def run_chain(settings: Settings, wants_nifi: bool | None, say: Say) -> None:
 
     Raises:
         AlreadyRunningError: a supervisor runs in this folder.
+        UsageError: the file of alert rules is wrong.
         StreamlakeError: something did not start; what had started is stopped.
     """
+    load_configured(settings)  # a wrong rule file is told now, not after the servers' start
     uses_nifi = supervise.with_nifi(settings, wants_nifi, say)
 
     def before_services() -> None:

@@ -16,6 +16,7 @@ from streamlake_assets.broker.publisher import Publisher
 from streamlake_assets.broker.topics import ensure_topics
 from streamlake_assets.errors import ServerError, TryLaterError, UsageError
 from streamlake_assets.flows import champions, forecasting, training
+from streamlake_assets.flows.calendar_sessions import refresh_calendar_sessions
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
 from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
@@ -176,9 +177,10 @@ def refresh_cache(settings: Settings, full: bool = False, say: Say = _silent, pr
     if probe:
         require_servers(settings, "mysql", "documents")
     say("making every document again" if full else "refreshing the documents")
-    engine = make_engine(settings, DatabaseRole.READER)
+    engine = make_engine(settings, DatabaseRole.WRITER)
     documents = DocumentStore(settings)
     try:
+        refresh_calendar_sessions(engine)
         return refresh_documents(engine, documents, now(), full)
     finally:
         documents.close()

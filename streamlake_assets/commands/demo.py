@@ -33,6 +33,7 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.supervisor import Supervisor
 from streamlake_assets.servers.waiting import Say
 from streamlake_assets.settings import DatabaseRole, Settings
+from streamlake_assets.sidecar.alert_delivery import load_configured
 from streamlake_assets.sidecar.nifi_outlet import NifiOutlet
 from streamlake_assets.sidecar.replay import Outlet, PublisherOutlet, Revealed, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sidecar.replay_forecasts import ScorerForecasts
@@ -326,6 +327,7 @@ def run_demo(
     Raises:
         StreamlakeError: a stage did not hold; what was started is stopped.
     """
+    load_configured(settings)  # a wrong rule file of alerts is told now
     with Supervisor(settings, say) as supervisor:
         try:
             summary = Demo(settings, supervisor, say, speed, with_nifi, with_reports).run(once)

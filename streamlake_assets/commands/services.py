@@ -1,7 +1,7 @@
 """The processes that run beside the servers: their command lines and how to tell that they are ready.
 
-Belongs here: argv, environment and addresses of consumer, scorer, Dagster and Panel. Stays out: starting and watching
-them (``servers.supervisor``).
+Belongs here: argv, environment and addresses of consumer, scorer, alerts, Dagster and Panel. Stays out: starting and
+watching them (``servers.supervisor``).
 """
 
 import sys
@@ -41,6 +41,20 @@ def scorer(settings: Settings) -> ServiceSpec:
         url=f"{health}/metrics",
         port=settings.scorer_port,
         setting="STREAMLAKE_SCORER_PORT",
+    )
+
+
+def alerts(settings: Settings) -> ServiceSpec:
+    """Return the delivery of alerts, ready when it has looked at the outbox."""
+    health = f"http://{LOOPBACK}:{settings.alerts_port}"
+    return ServiceSpec(
+        name="alerts",
+        argv=[sys.executable, "-m", "streamlake_assets.sidecar.alert_delivery"],
+        env=environment(settings),
+        ready_url=f"{health}/readyz",
+        url=f"{health}/metrics",
+        port=settings.alerts_port,
+        setting="STREAMLAKE_ALERTS_PORT",
     )
 
 
@@ -102,7 +116,8 @@ def panel_page(settings: Settings) -> ServiceSpec:
 
 def service_specs(settings: Settings) -> list[ServiceSpec]:
     """Return everything that ``up`` runs beside the servers."""
-    return [*stream_specs(settings), panel_page(settings), dagster_webserver(settings), dagster_daemon(settings)]
+    dagster = (dagster_webserver(settings), dagster_daemon(settings))
+    return [*stream_specs(settings), alerts(settings), panel_page(settings), *dagster]
 
 
 def stream_specs(settings: Settings) -> list[ServiceSpec]:

@@ -161,6 +161,7 @@ def urls(settings: Settings, show_secrets: bool = False) -> dict[str, str]:
         "consumer_metrics": f"http://{LOOPBACK}:{settings.consumer_port}/metrics",
         "consumer_health": f"http://{LOOPBACK}:{settings.consumer_port}/healthz",
         "scorer_metrics": f"http://{LOOPBACK}:{settings.scorer_port}/metrics",
+        "alerts_metrics": f"http://{LOOPBACK}:{settings.alerts_port}/metrics",
         "nifi": f"{settings.nifi}/nifi",
         "kafka": settings.kafka,
         "documents": settings.mongo,

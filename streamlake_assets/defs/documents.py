@@ -9,6 +9,7 @@ import dagster as dg
 from streamlake_assets.defs import raw
 from streamlake_assets.defs.common import OWNERS, check_result
 from streamlake_assets.flows import observations
+from streamlake_assets.flows.calendar_sessions import refresh_calendar_sessions
 from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
@@ -62,6 +63,7 @@ def _feature_buckets() -> dg.AssetSpec:
 @dg.multi_asset(specs=[_session_bars(), _feature_buckets()], name="documents")
 def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> Iterator[dg.MaterializeResult[None]]:
     """Refresh what the bars stored since the last refresh have touched."""
+    refresh_calendar_sessions(stores.writer)
     done = refresh_documents(stores.reader, stores.documents, stores.now(), config.full)
     common: dict[str, Any] = {"next_offsets": dict(done.next_offsets), "months_touched": done.months}
     yield dg.MaterializeResult(

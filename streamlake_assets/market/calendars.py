@@ -123,6 +123,12 @@ def sessions_between(exchange: str, asset_class: AssetClass, first: dt.date, las
     return list(calendar.sessions[bisect_left(calendar.sessions, first) : bisect_right(calendar.sessions, last)])
 
 
+def days_covered(exchange: str) -> tuple[dt.date, dt.date] | None:
+    """Return the first and last day an exchange's calendar can say; None where it has none and any day can be asked."""
+    calendar = _calendar(exchange)
+    return None if calendar is None else (calendar.start, calendar.end)
+
+
 def session_open_close(
     exchange: str, day: dt.date, asset_class: AssetClass = AssetClass.STOCK
 ) -> tuple[dt.datetime, dt.datetime]:

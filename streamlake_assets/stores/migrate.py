@@ -58,16 +58,15 @@ def grant_rights(engine: sa.Engine) -> None:
     """Give writer, reader and bi their rights, table by table; run by the migrate user, repeatable.
 
     The writer may not change or remove rows of append-only tables; the reader reads tables; bi sees the views only.
-    Only the local server's users have known names: on a database of your own, where you migrate as somebody else, you
-    choose who reads, and nothing is granted.
+    Only the users of the local server and of the deployment have known names: on a database of your own, where you
+    migrate as somebody else, you choose who reads, and nothing is granted. The users are expected from where the
+    migrate user may come: this machine's addresses, or in a deployment the host its account names.
     """
     with outages_as_try_later("granting rights"), engine.connect() as connection:
-        if (
-            not connection.execute(sa.text("SELECT CURRENT_USER()"))
-            .scalar_one()
-            .startswith(_user(DatabaseRole.MIGRATE))
-        ):
+        user, _, host = connection.execute(sa.text("SELECT CURRENT_USER()")).scalar_one().rpartition("@")
+        if user != _user(DatabaseRole.MIGRATE):
             return
+        hosts = LOCAL_HOSTS if host in LOCAL_HOSTS else (host,)
         database = connection.execute(sa.text("SELECT DATABASE()")).scalar_one()
         tables = [table.name for table in metadata.sorted_tables]
         views = [name for name in sa.inspect(connection).get_view_names() if name.startswith(VIEW_PREFIX)]
@@ -75,7 +74,7 @@ def grant_rights(engine: sa.Engine) -> None:
         # a bulk load stages its rows in a table of its own connection
         grants.append((DatabaseRole.WRITER, "*", ("CREATE TEMPORARY TABLES",)))
         for role, on, rights in grants:
-            for host in LOCAL_HOSTS:
+            for host in hosts:
                 to = f"'{_user(role)}'@'{host}'"
                 connection.execute(sa.text(f"GRANT {', '.join(rights)} ON `{database}`.{on} TO {to}"))
         connection.commit()

@@ -49,7 +49,14 @@ def put_alert(
 ) -> None:
     """Put an alert into the outbox within the caller's transaction; the same ``dedupe_key`` twice is one alert."""
     statement = mysql.insert(schema.alert_outbox).values(
-        dedupe_key=dedupe_key[:190], state=state, severity=severity, subject=subject[:255], body=body
+        dedupe_key=dedupe_key[:190],
+        state=state,
+        severity=severity,
+        subject=subject[:255],
+        body=body,
+        name=dedupe_key[:190],
+        # who was told of the worst is told that it is over
+        worst="error" if state == "recovered" else severity,
     )
     connection.execute(statement.on_duplicate_key_update(id=schema.alert_outbox.c.id))
 

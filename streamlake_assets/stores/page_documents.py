@@ -4,6 +4,7 @@ Belongs here: short bounded reads with plain filters, sorts and limits, which ev
 Stays out: making documents, MySQL (``page_reader``).
 """
 
+import datetime as dt
 from typing import Any, Final
 
 import pymongo
@@ -84,6 +85,17 @@ class PageDocuments:
             raise TryLaterError(f"reading documents of {instrument}: {error}") from error
         doubtful = (one["bar_time"] for one in found if one["synthetic"] and one["interval"] != Interval.D1.value)
         return DailyDocuments(tuple(_page_bar(document) for document in reversed(found)), frozenset(doubtful))
+
+    def session(self, instrument: Instrument, session: dt.date) -> dict[str, Any] | None:
+        """Return the document of one session as plain data; None when there is none.
+
+        Raises:
+            TryLaterError: the document store is not available.
+        """
+        try:
+            return self._database[SESSIONS].find_one({"_id": f"{instrument}|{session.isoformat()}"})
+        except PyMongoError as error:
+            raise TryLaterError(f"reading the document of {instrument} {session}: {error}") from error
 
     def instruments(self) -> list[Instrument]:
         """Return the instruments that have documents, by jumping from key to key; for when MySQL cannot say.

@@ -52,7 +52,7 @@ class PageReader:
         Raises:
             TryLaterError: the database is not available.
         """
-        with self._snapshot("reading the overview") as connection:
+        with self.snapshot("reading the overview") as connection:
             stream_id = ask.stream_id(connection, topic, stream)
             sources = schema.data_sources.c
             return Overview(
@@ -100,7 +100,7 @@ class PageReader:
             TryLaterError: the database is not available.
         """
         bars, batches, sources = schema.bars.c, schema.ingest_batches.c, schema.data_sources.c
-        with self._snapshot(f"reading {instrument} {interval}") as connection:
+        with self.snapshot(f"reading {instrument} {interval}") as connection:
             stream_id = ask.stream_id(connection, topic, stream)
             identity = ask.identity(connection, stream_id)
             covers = watermark is not None and identity is not None and watermark.is_of(identity)
@@ -150,7 +150,7 @@ class PageReader:
             .join_from(schema.champions, schema.model_versions, models.version == champions.version)
             .where(champions.id.in_(last))
         )
-        with self._snapshot(f"reading forecasts of {instrument}") as connection:
+        with self.snapshot(f"reading forecasts of {instrument}") as connection:
             newest = ask.newest_session(connection, instrument)
             return tuple(
                 NextForecast(
@@ -172,8 +172,12 @@ class PageReader:
         return heartbeats(self._engine)
 
     @contextmanager
-    def _snapshot(self, what: str) -> Iterator[sa.Connection]:
-        """One read-only transaction that sees one moment, whatever is committed meanwhile."""
+    def snapshot(self, what: str) -> Iterator[sa.Connection]:
+        """One read-only transaction that sees one moment, whatever is committed meanwhile.
+
+        Raises:
+            TryLaterError: the database is not available.
+        """
         with outages_as_try_later(what), self._engine.connect() as plain:
             connection = plain.execution_options(isolation_level="REPEATABLE READ")
             connection.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT")

@@ -13,44 +13,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s",
-    "pk": "pk_%(table_name)s",
-}
-metadata = sa.MetaData(naming_convention=NAMING)
+from streamlake_assets.stores import alert_tables, columns
+from streamlake_assets.stores.columns import Ascii16, Ascii64, Digest, Moment, Price, Volume
+from streamlake_assets.stores.columns import fk as _fk
+from streamlake_assets.stores.columns import table as _table
 
+metadata = columns.metadata
+NOW = columns.NOW
 STATUSES = ("provisional", "settled")
 """In the order of the ENUM, whose members count from 1."""
 ACTION_KINDS = ("split", "dividend")
 RESOLUTIONS = ("replayed", "dropped")
-
-Price = sa.Numeric(20, 10)
-Volume = sa.Numeric(28, 10)
-Moment = mysql.DATETIME(fsp=6)
-Digest = sa.BINARY(16)
-Ascii16 = mysql.VARCHAR(16, charset="ascii", collation="ascii_bin")
-Ascii64 = mysql.VARCHAR(64, charset="ascii", collation="ascii_bin")
-NOW = sa.text("CURRENT_TIMESTAMP(6)")
-
-
-def _table(name: str, *parts: Any, comment: str) -> sa.Table:
-    return sa.Table(
-        name,
-        metadata,
-        *parts,
-        comment=comment,
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
-        mysql_collate="utf8mb4_unicode_ci",
-    )
-
-
-def _fk(target: str) -> sa.ForeignKey:
-    return sa.ForeignKey(target)
-
 
 exchanges = _table(
     "exchanges",
@@ -85,6 +58,12 @@ data_sources = _table(
     sa.Column("name", Ascii64, nullable=False, unique=True),
     sa.Column("source_rank", sa.SmallInteger, nullable=False, comment="The higher rank wins between versions of a bar"),
     comment="Providers and data sets, ranked",
+)
+calendar_sessions = _table(
+    "calendar_sessions",
+    sa.Column("calendar", Ascii16, primary_key=True, comment="ISO 10383 code of the market"),
+    sa.Column("session_date", sa.Date, primary_key=True),
+    comment="Sessions of markets by their calendars, for the views: no server knows them",
 )
 bar_intervals = _table(
     "bar_intervals",
@@ -318,34 +297,11 @@ signals = _table(
     comment="Signals of champions that passed the gate; not investment advice",
 )
 
-alert_rules = _table(
-    "alert_rules",
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("name", Ascii64, nullable=False, unique=True),
-    sa.Column("definition", sa.JSON, nullable=False),
-    sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.text("1")),
-    comment="What raises an alert",
-)
-alert_outbox = _table(
-    "alert_outbox",
-    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=True),
-    sa.Column("dedupe_key", sa.String(190), nullable=False, unique=True),
-    sa.Column("state", mysql.ENUM("raised", "recovered"), nullable=False),
-    sa.Column("severity", mysql.ENUM("info", "warning", "error"), nullable=False),
-    sa.Column("subject", sa.String(255), nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("created_at", Moment, nullable=False, server_default=NOW),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
-    sa.Column("sent_at", Moment),
-    comment="Alerts on their way out; a failed delivery leaves the row",
-)
-alert_acks = _table(
-    "alert_acks",
-    sa.Column("alert_id", sa.BigInteger, _fk("alert_outbox.id"), primary_key=True, autoincrement=False),
-    sa.Column("acked_by", sa.String(128), nullable=False),
-    sa.Column("acked_at", Moment, nullable=False, server_default=NOW),
-    comment="Who has seen an alert",
-)
+alert_rules = alert_tables.alert_rules
+alert_outbox = alert_tables.alert_outbox
+alert_acks = alert_tables.alert_acks
+alert_states = alert_tables.alert_states
+alert_deliveries = alert_tables.alert_deliveries
 check_history = _table(
     "check_history",
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=True),

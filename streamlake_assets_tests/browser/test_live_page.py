@@ -3,25 +3,18 @@
 The broker is this module's own, because one test stops it.
 """
 
-import os
-import re
-import subprocess
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import quote
 
 import panel
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import Browser
 
 from panel_app.data_store import DataStore
-from panel_app.serving import ENVIRONMENT, LIVENESS, PATH, serve_argv
-from panel_app.views import make_page
+from panel_app.serving import PATH
+from panel_app.shell import make_page
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.home import Home
@@ -30,6 +23,15 @@ from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets.stores.page_rows import Listed
+from streamlake_assets_tests.browser.viewing import (
+    CANDLES,
+    WAIT_MS,
+    Opener,
+    answers_at_all,
+    chromium,
+    serve_page,
+    viewers,
+)
 from streamlake_assets_tests.conftest import free_port, print_line, settings_in
 from streamlake_assets_tests.panel.page_data import (
     daily,
@@ -43,22 +45,7 @@ from streamlake_assets_tests.panel.page_data import (
 )
 
 pytestmark = [pytest.mark.servers, pytest.mark.browser]
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 DAYS = 120
-WAIT_MS = 10_000
-CANDLES = """() => {
-  const document = window.Bokeh && Bokeh.documents[0], bars = document && document.get_model_by_name("bars");
-  return bars ? bars.data.n.length : -1;
-}"""
 LAST_NOTE = """() => {
   const bars = Bokeh.documents[0].get_model_by_name("bars");
   return bars.data.note[bars.data.n.length - 1];
@@ -97,121 +84,21 @@ def settings(
 @pytest.fixture(scope="module")
 def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page's server process listens."""
-    port = free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("STREAMLAKE_")},
-        **ENVIRONMENT,
-        **settings.as_environment(),
-    }
-    log = tmp_path_factory.mktemp("page") / "page.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            serve_argv(port),
-            cwd=Path(__file__).parents[2],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        here = f"http://{LOOPBACK}:{port}"
-        assert wait_until(lambda: answers(here + LIVENESS) or process.poll() is not None, 30), log.read_text()
-        assert process.poll() is None, log.read_text()
+    with serve_page(settings, tmp_path_factory.mktemp("page") / "page.log") as here:
         yield here
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310  # our own http address
-            return bool(response.read() == b"ok")
-    except (URLError, OSError):
-        return False
-
-
-def answers_at_all(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1):  # noqa: S310  # our own http address
-            return True
-    except (URLError, OSError):
-        return False
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
-
-
-class Viewer:
-    """One open page, and what went wrong on it."""
-
-    def __init__(self, page: Page, address: str) -> None:
-        self.page = page
-        self.address = address
-        self.errors: list[str] = []
-        self.strangers: list[str] = []
-        self.sockets: list[str] = []
-        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self._note(request.url))
-        page.on("websocket", lambda socket: self.sockets.append(socket.url))
-        page.on("dialog", self._refuse)
-
-    def _refuse(self, dialog: Dialog) -> None:
-        self.errors.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def _note(self, url: str) -> None:
-        if not url.startswith((self.address, "data:", "blob:")):
-            self.strangers.append(url)
-
-    def open(self, query: str = "") -> "Viewer":
-        self.page.goto(f"{self.address}{PATH}{query}")
-        self.page.wait_for_function(f"({CANDLES})() > 0", timeout=WAIT_MS)
-        return self
-
-    def candles(self) -> int:
-        return int(self.page.evaluate(CANDLES))
-
-    def sees(self, selector: str, pattern: str, timeout_ms: int = WAIT_MS) -> None:
-        self.page.locator(selector, has_text=re.compile(pattern)).first.wait_for(timeout=timeout_ms, state="attached")
-
-    def sees_not(self, selector: str, pattern: str, timeout_ms: int = WAIT_MS) -> None:
-        self.page.locator(selector, has_text=re.compile(pattern)).first.wait_for(timeout=timeout_ms, state="detached")
-
-    def waits_for(self, condition: str, timeout_ms: int = WAIT_MS) -> None:
-        try:
-            self.page.wait_for_function(condition, timeout=timeout_ms)
-        except PlaywrightTimeout as error:
-            texts = [self.page.locator(part).all_inner_texts() for part in (".heading", ".badge", ".candles")]
-            raise AssertionError(
-                f"{condition}\nnever held; {self.candles()} candles at {self.page.url}, page says {texts}"
-            ) from error
-
-
-Opener = Callable[..., Viewer]
 
 
 @pytest.fixture
 def viewer(browser: Browser, address: str) -> Iterator[Opener]:
     """Opens pages; at the end none of them may have had an error or asked another host."""
-    opened: list[Viewer] = []
-
-    def open_page(query: str = "", width: int = 1280, height: int = 900) -> Viewer:
-        page = browser.new_page(viewport={"width": width, "height": height})
-        opened.append(Viewer(page, address))
-        return opened[-1].open(query)
-
-    yield open_page
-    for one in opened:
-        one.page.close()
-        assert one.errors == []
-        assert one.strangers == []
-        assert len(one.sockets) == 1
+    with viewers(browser, address) as open_page:
+        yield open_page
 
 
 def test_the_page_shows_history_market_time_and_forecasts(viewer: Opener) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.servers
 DENIED = {1142, 1143, 1044, 1370}
 """A command, column, database or routine that is not granted."""
 TABLES = [table.name for table in schema.metadata.sorted_tables]
+NEWEST = max(path.name[:4] for path in Path(migrate.__file__).parent.glob("migrations/versions/0*.py"))
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_up_down_up_ends_where_it_was(database: Database) -> None:
     assert left <= {"alembic_version"}
     revision = migrate.upgrade(database.admin)
     migrate.grant_rights(database.admin)
-    assert revision == "0002"
+    assert revision == NEWEST
     assert layout(database.admin) == before
     assert migrate.upgrade(database.admin) == revision
 
@@ -180,10 +182,12 @@ def test_the_rights_are_the_least_that_serve(database: Database) -> None:
 def test_bi_reads_every_view_and_knows_no_table(database: Database, engines: dict[DatabaseRole, sa.Engine]) -> None:
     scored(database)
     views = sa.inspect(database.admin).get_view_names()
-    assert len(views) >= 4
+    assert len(views) == 10
     with engines[DatabaseRole.BI].connect() as connection:
         for view in views:
-            assert connection.execute(sa.select(sa.text("*")).select_from(sa.table(view))).all(), view
+            rows = connection.execute(sa.select(sa.text("*")).select_from(sa.table(view))).all()
+            # no calendar was stored and no message was bad
+            assert bool(rows) == (view not in {"bi_expected_sessions", "bi_dead_letters"}), view
         visible = connection.exec_driver_sql(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
         ).scalars()

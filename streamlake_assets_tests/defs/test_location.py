@@ -124,7 +124,7 @@ def test_only_the_schedule_s_job_retrains_and_both_jobs_have_a_longest_runtime(l
     refresh, daily = (location.resolve_job_def(name) for name in ("refresh", "daily"))
     keys = {job.name: job.asset_layer.executable_asset_keys for job in (refresh, daily)}
     made = {name: {key.to_user_string() for key in found} for name, found in keys.items()}
-    learning = {"features/training_set", "models/sklearn", "models/dask", "models/spark", "reports/skill"}
+    learning = {"features/training_set", "models/sklearn", "models/dask", "models/spark"}
     assert made["daily"] - made["refresh"] == learning
     assert made["refresh"] < made["daily"]
     assert all(int(job.tags["dagster/max_runtime"]) > 0 for job in (refresh, daily))

@@ -140,7 +140,7 @@ def test_up_runs_everything_and_says_where(place: Place, up: float) -> None:
     has_nifi = find_nifi_java() is not None
     assert set(services) == {
         *("kafka", "mysql", "documents", *(("nifi",) if has_nifi else ())),
-        *("consumer", "scorer", "panel", "dagster-webserver", "dagster-daemon"),
+        *("consumer", "scorer", "alerts", "panel", "dagster-webserver", "dagster-daemon"),
     }
     if has_nifi:
         flows = {one["flow"]: one for one in json.loads(place.run("nifi", "status", "--json").stdout)["flows"]}

@@ -218,3 +218,20 @@ def test_the_tail_keeps_one_bar_per_key_and_the_place_of_its_last_message() -> N
 def test_prices_are_shown_as_sent() -> None:
     shown = tail_bar(daily("IBM", 0, close="101.25"), 50)
     assert Decimal(str(shown.close)) == Decimal("101.25")
+
+
+def test_the_way_to_the_page_is_timed_for_what_came_since_the_tail_began() -> None:
+    store = store_at(1)
+    store.arrived([(Message("finance-data", 0, 1, b"IBM", b"", NOW - dt.timedelta(hours=1)), None)])
+    assert store.to_page() == [] and store.status().rate == 0
+    store.arrived([(Message("finance-data", 0, 2, b"IBM", b"", NOW), None)])
+    assert store.to_page() == [0.0] and store.status().rate > 0
+    assert any("rows/s" in badge.text for badge in header_badges(store.status(), NOW))
+
+
+def test_the_lag_of_a_partition_is_unknown_until_the_broker_speaks() -> None:
+    store = store_at(5)
+    assert [(one.partition, one.stored, one.lag) for one in store.partitions()] == [(0, 5, None)]
+    store.note_high({0: 9, 1: 4})
+    assert [one.lag for one in store.partitions()] == [4, 4]
+    assert dict(store.servers())[MYSQL] is True

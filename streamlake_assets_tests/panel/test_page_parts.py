@@ -262,3 +262,14 @@ def test_the_window_of_intraday_bars_counts_sessions() -> None:
     bars = [tail_bar(bar, 10) for number in (1, 2, 3) for bar in five_minutes("IBM", number, 10)]
     start, _ = plots.window(bars, 0, 2, Interval.M5, "XNYS")
     assert next(number for number in range(30) if number >= start) == 10
+
+
+def test_moving_averages_begin_when_their_window_is_full() -> None:
+    bars = [tail_bar(daily("IBM", number), 50) for number in range(60)]
+    made = plots.means(bars, 5)
+    window = plots.MEANS["short"][0]
+    assert made["n"][0] == 5 and math.isnan(made["short"][window - 2]) and math.isnan(made["long"][40])
+    for place in (window - 1, 59):
+        assert made["short"][place] == pytest.approx(
+            sum(bar.close for bar in bars[place - window + 1 : place + 1]) / window
+        )

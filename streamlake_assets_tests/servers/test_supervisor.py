@@ -119,6 +119,7 @@ def test_every_service_that_listens_names_its_port_and_setting(settings: Setting
     assert {spec.name: (spec.port, spec.setting) for spec in service_specs(settings)} == {
         "consumer": (settings.consumer_port, "STREAMLAKE_CONSUMER_PORT"),
         "scorer": (settings.scorer_port, "STREAMLAKE_SCORER_PORT"),
+        "alerts": (settings.alerts_port, "STREAMLAKE_ALERTS_PORT"),
         "dagster-webserver": (settings.dagster_port, "STREAMLAKE_DAGSTER_PORT"),
         "panel": (settings.panel_port, "STREAMLAKE_PANEL_PORT"),
         "dagster-daemon": (None, ""),

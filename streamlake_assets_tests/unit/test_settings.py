@@ -58,3 +58,43 @@ def test_an_empty_home_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("STREAMLAKE_HOME", "")
     with pytest.raises(UsageError, match=r"^STREAMLAKE_HOME: it must name a folder"):
         settings_in_force()
+
+
+def test_secrets_come_from_files_below_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "streamlake_mysql_url").write_text("mysql+pymysql://me:geheim@db/streamlake\n")
+    (folder / "streamlake_massive_key").write_text("of-the-file\n")
+    (folder / "dagster_postgres_password").write_text("of another program")
+    assert Settings().mysql_url.get_secret_value() == ""
+    monkeypatch.setenv("STREAMLAKE_SECRETS_DIR", str(folder))
+    assert Settings().mysql_url.get_secret_value() == "mysql+pymysql://me:geheim@db/streamlake"
+    assert "geheim" not in repr(Settings())
+    monkeypatch.setenv("STREAMLAKE_MASSIVE_KEY", "of-the-environment")
+    assert Settings().massive_key.get_secret_value() == "of-the-environment"
+    monkeypatch.setenv("STREAMLAKE_MASSIVE_KEY", "")
+    assert Settings().massive_key.get_secret_value() == ""
+    # what reads them from files hands them on
+    handed = Settings()
+    for name, value in handed.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings().as_environment() == handed.as_environment()
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    load_settings.cache_clear()
+    monkeypatch.setenv("STREAMLAKE_SECRETS_DIR", str(tmp_path / "gone"))
+    with pytest.raises(UsageError, match=r"^STREAMLAKE_SECRETS_DIR=.*gone is no folder"):
+        settings_in_force()
+
+
+def test_a_secret_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "streamlake_mongo_url").write_text("mongodb://x")
+
+    def refuse(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setenv("STREAMLAKE_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UsageError, match="streamlake_mongo_url cannot be read: Permission denied"):
+        Settings()

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from benchmarks.checks import SINK_TABLE
-from streamlake_assets.stores.schema import STATUSES, Ascii16, Ascii64, Moment, Price, Volume
+from streamlake_assets.stores.columns import Ascii16, Ascii64, Moment, Price, Volume
+from streamlake_assets.stores.schema import STATUSES
 
 BARS_SINK = sa.Table(
     SINK_TABLE,

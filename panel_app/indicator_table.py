@@ -1,0 +1,156 @@
+"""Measures of instruments, sectors and classes over one period, as lines of a table; arrays in, records out.
+
+Belongs here: which series make a group, which periods there are, how a line reads as cells, where two tables differ.
+Stays out: the measures (``market.measures``), reading series (``readers``), widgets, files (``export``).
+"""
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from panel_app.questions import Grouping, IndicatorLine
+from streamlake_assets.market.measures import PeriodKind, equal_weight_index, key_indicators, periods_between
+from streamlake_assets.market.series import SessionSeries, from_ordinal
+from streamlake_assets.stores.page_measures import Described
+
+ALL: Final = "all instruments"
+UNKNOWN_SECTOR: Final = "no sector named"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column: its heading, what it means, how a value is read off a line and how it is written."""
+
+    name: str
+    meaning: str
+    value: Callable[[IndicatorLine], Any]
+    text: Callable[[Any], str]
+
+
+def percent(value: Any) -> str:
+    """Return a share in per cent with sign."""
+    return f"{value:+.2%}"
+
+
+def plain_percent(value: Any) -> str:
+    """Return a share in per cent."""
+    return f"{value:.2%}"
+
+
+def amount(value: Any) -> str:
+    """Return an amount of money, large ones in millions or billions."""
+    for size, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M")):
+        if abs(value) >= size:
+            return f"{value / size:,.2f}{unit}"
+    return f"{value:,.0f}"
+
+
+def _day(value: Any) -> str:
+    day, share = value
+    return f"{share:+.2%} on {day.isoformat()}"
+
+
+COLUMNS: Final = (
+    Column("of", "instruments measured together", lambda line: line.members, str),
+    Column("sessions", "session bars in the period", lambda line: line.measures.sessions, "{:,}".format),
+    Column("return", "adjusted return over the period", lambda line: line.measures.period_return, percent),
+    Column(
+        "volatility",
+        "standard deviation of log returns, by the year",
+        lambda line: line.measures.annualised_volatility,
+        plain_percent,
+    ),
+    Column("drawdown", "deepest fall from a high", lambda line: line.measures.max_drawdown, plain_percent),
+    Column("dollar volume", "close times volume, summed", lambda line: line.measures.dollar_volume, amount),
+    Column("VWAP", "volume-weighted typical price, raw", lambda line: line.measures.vwap, "{:,.2f}".format),
+    Column("beta", "to the equal-weight index of all", lambda line: line.measures.beta, "{:.2f}".format),
+    Column("correlation", "with that index", lambda line: line.measures.correlation, "{:.2f}".format),
+    Column("best session", "highest return", lambda line: line.measures.best, _day),
+    Column("worst session", "lowest return", lambda line: line.measures.worst, _day),
+)
+
+
+def period_names(series: Iterable[SessionSeries], kind: PeriodKind) -> tuple[str, ...]:
+    """Return the periods in which any series has a session, the newest first."""
+    bounds = [(from_ordinal(one.sessions[0]), one.last_session) for one in series if len(one)]
+    if not bounds:
+        return ()
+    found = periods_between(min(first for first, _ in bounds), max(last for _, last in bounds), kind)
+    return tuple(period.name for period in reversed(found))
+
+
+def indicator_lines(
+    series: Sequence[SessionSeries], known: Iterable[Described], grouping: Grouping, kind: PeriodKind, period: str
+) -> tuple[IndicatorLine, ...]:
+    """Return a line for each group that has a session in the period, by name, and one for all of them together."""
+    filled = [one for one in series if len(one)]
+    bounds = _bounds(filled, kind, period)
+    if bounds is None:
+        return ()
+    first, last = bounds
+    index = equal_weight_index(filled)
+    sectors = {one.instrument: one.sector or UNKNOWN_SECTOR for one in known}
+    groups: dict[str, list[SessionSeries]] = {}
+    for one in filled:
+        subject = {
+            Grouping.INSTRUMENT: str(one.instrument).replace("|", " · "),
+            Grouping.SECTOR: sectors.get(one.instrument, UNKNOWN_SECTOR),
+            Grouping.CLASS: one.asset_class.value,
+        }[grouping]
+        groups.setdefault(subject, []).append(one)
+    made = [
+        IndicatorLine(subject, len(members), key_indicators(members, index, first, last))
+        for subject, members in sorted(groups.items())
+    ]
+    lines = [line for line in made if line.measures.sessions]
+    together = IndicatorLine(ALL, len(filled), key_indicators(filled, index, first, last))
+    return (*lines, together) if lines else ()
+
+
+def _bounds(series: Sequence[SessionSeries], kind: PeriodKind, name: str) -> tuple[dt.date, dt.date] | None:
+    if not series:
+        return None
+    first = min(from_ordinal(one.sessions[0]) for one in series)
+    last = max(one.last_session for one in series)
+    found = next((one for one in periods_between(first, last, kind) if one.name == name), None)
+    return None if found is None else (found.first, found.last)
+
+
+def cells(line: IndicatorLine) -> list[str]:
+    """Return a line as texts, one for each column; what is undefined is a dash."""
+    return [line.subject, *("–" if (value := column.value(line)) is None else column.text(value) for column in COLUMNS)]
+
+
+def records(lines: Iterable[IndicatorLine], period: str) -> tuple[list[str], list[list[Any]]]:
+    """Return heading and rows for a file: numbers as numbers, shares as fractions, undefined as None."""
+    head = ["subject", "period", *(column.name.replace(" ", "_") for column in COLUMNS[:-2])]
+    head += ["best_session", "best_return", "worst_session", "worst_return"]
+    rows = []
+    for line in lines:
+        ends: list[Any] = []
+        for end in (line.measures.best, line.measures.worst):
+            ends += [None, None] if end is None else [end[0].isoformat(), end[1]]
+        rows.append([line.subject, period, *(column.value(line) for column in COLUMNS[:-2]), *ends])
+    return head, rows
+
+
+def differences(one: Sequence[IndicatorLine], other: Sequence[IndicatorLine], tolerance: float = 1e-9) -> list[str]:
+    """Return where two tables of the same period differ, as short sentences; numbers are equal within a relative bound.
+
+    Sums run in another order where rows come in other pieces, so the last bits may differ.
+    """
+    left, right = ({line.subject: line for line in lines} for lines in (one, other))
+    found = [f"{subject}: in one table only" for subject in sorted(left.keys() ^ right.keys())]
+    for subject in sorted(left.keys() & right.keys()):
+        a, b = records([left[subject]], "")[1][0], records([right[subject]], "")[1][0]
+        names = records([left[subject]], "")[0]
+        found += [f"{subject}: {name}" for name, x, y in zip(names, a, b, strict=True) if not _same(x, y, tolerance)]
+    return found
+
+
+def _same(x: Any, y: Any, tolerance: float) -> bool:
+    if isinstance(x, float) and isinstance(y, float):
+        return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance)
+    return bool(x == y)

@@ -1,0 +1,252 @@
+"""The page of one session: navigation, header, address, and the one view that is shown; bound to the session's life.
+
+Belongs here: what all views share. Stays out: what a view shows (``views``, ``forecast_view`` and the others), what may
+be chosen (``selection``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs, urlencode
+
+import panel
+import panel_material_ui
+
+from panel_app import markup, tables
+from panel_app.answers import address
+from panel_app.board import MYSQL, header_badges
+from panel_app.data_store import DataStore
+from panel_app.forecast_view import ForecastView
+from panel_app.indicator_view import IndicatorView
+from panel_app.model_view import ModelView
+from panel_app.quality_view import QualityView
+from panel_app.selection import Selection, ViewName, choose, from_address, ignored, view_named
+from panel_app.views import LiveView
+
+# the types that these libraries state do not hold for their own constructors
+pn: Any = panel
+pmui: Any = panel_material_ui
+
+TITLE: Final = "streamlake"
+TICK_MS: Final = 100
+"""At most ten patches a second; an idle tick compares two numbers."""
+_SLOW_TICKS: Final = 5
+"""The header is looked at every fifth tick."""
+MOST_VIEWERS: Final = 100
+TITLES: Final = {
+    ViewName.LIVE: "Live",
+    ViewName.FORECASTS: "Forecasts",
+    ViewName.MODELS: "Models",
+    ViewName.QUALITY: "Quality & operations",
+    ViewName.INDICATORS: "Indicators",
+}
+_BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
+"""Views of one instrument: they show the choice of it."""
+_MOST_WORDS: Final = 20
+
+Arguments = Mapping[str, Sequence[bytes]]
+
+
+class View(Protocol):
+    """What the shell needs of a view."""
+
+    body: Any
+    controls: Sequence[Any]
+
+    def show(self, selection: Selection | None) -> None:
+        """Come into sight with this selection; None: there is no instrument yet."""
+
+    def tick(self) -> None:
+        """Show what is new; called ten times a second while in sight."""
+
+    def rest(self) -> None:
+        """Another view is shown now: let go of what only sight needs."""
+
+    def close(self) -> None:
+        """The session is over: let go of everything."""
+
+
+class Shell:
+    """One viewer's page."""
+
+    def __init__(self, store: DataStore, arguments: Arguments) -> None:
+        self._store = store
+        self._arguments = arguments
+        self._selection: Selection | None = None
+        self._name = view_named(arguments)
+        self._ticks = 0
+        self._settling = False
+        self._closed = False
+        self._makers: dict[ViewName, Callable[[DataStore], View]] = {
+            ViewName.FORECASTS: ForecastView,
+            ViewName.MODELS: ModelView,
+            ViewName.QUALITY: QualityView,
+            ViewName.INDICATORS: IndicatorView,
+        }
+        self._live = LiveView(store, self.select)
+        self._views: dict[ViewName, View] = {ViewName.LIVE: self._live}
+        wide = {"sizing_mode": "stretch_width", "margin": 0}
+        self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._notice = pn.pane.HTML("", stylesheets=[markup.STYLE], visible=False, **wide)
+        self._instrument = pmui.Select(label="Instrument", options=[], size="small", width=260, margin=(5, 10, 5, 0))
+        self._tabs = pmui.Tabs(
+            *((title, pn.Spacer(height=0)) for title in TITLES.values()),
+            active=list(TITLES).index(self._name),
+            sx={"& .MuiTab-root": {"textTransform": "none", "minHeight": "42px"}},
+            **wide,
+        )
+        self._address = address()
+        self._controls = pmui.FlexBox(align_items="center", gap="4px", sizing_mode="stretch_width")
+        self._body = pmui.Column(self._live.body, margin=0, sizing_mode="stretch_width")
+        self.page = self._layout()
+        self._instrument.param.watch(self._chosen, "value")
+        self._tabs.param.watch(self._turned, "active")
+        self._address.param.watch(lambda event: self.follow(event.new), "seen")
+        self._put_view()
+
+    def tick(self) -> None:
+        """Show what is new; does nothing when nothing is."""
+        if self._closed:
+            return
+        if self._selection is None:
+            self._offer()
+        self._views[self._name].tick()
+        if self._ticks % _SLOW_TICKS == 0:
+            self._refresh_badges()
+        self._ticks += 1
+
+    def close(self) -> None:
+        """Let go of everything; the session is over."""
+        self._closed = True
+        for view in self._views.values():
+            view.close()
+        self._selection = None
+
+    def select(self, selection: Selection) -> None:
+        """Show this selection in the view that is in sight; the live series follows wherever it is."""
+        self._selection = selection
+        self._fill_instruments(selection)
+        self._live.follow(selection)
+        self._views[self._name].show(selection)
+        query = {"view": self._name.value, **selection.query(self._store.listed())}
+        self._address.wanted = f"?{urlencode(query)}"
+
+    def go(self, name: ViewName) -> None:
+        """Show another view."""
+        if name is self._name:
+            return
+        self._views[self._name].rest()
+        self._name = name
+        self._put_view()
+        if self._selection is not None:
+            self.select(self._selection)
+
+    def follow(self, search: str) -> None:
+        """Follow the address after the viewer went back or forward in it; what it does not name stays as it is."""
+        try:
+            words = parse_qs(search.removeprefix("?"), max_num_fields=_MOST_WORDS)
+        except ValueError:
+            # more words than any address of this page has
+            return
+        arguments = {name: [value.encode() for value in values] for name, values in words.items()}
+        selection = from_address(self._store.listed(), arguments)
+        if self._closed or self._selection is None or selection is None or ignored(self._store.listed(), arguments):
+            return
+        if (name := view_named(arguments)) is not self._name:
+            self._settling = True
+            try:
+                self._tabs.active = list(TITLES).index(name)
+            finally:
+                self._settling = False
+            self._selection = selection
+            self.go(name)
+        elif selection != self._selection:
+            self.select(selection)
+
+    def _offer(self) -> None:
+        """Wait for the instruments, then begin with what the address names."""
+        listed = self._store.listed()
+        selection = from_address(listed, self._arguments)
+        if selection is None:
+            return
+        if refused := ignored(listed, self._arguments):
+            said = f"The address asks for something that is not here ({', '.join(refused)}): shown is what there is."
+            self._notice.param.update(object=tables.paragraph(said, "notice"), visible=True)
+        self.select(selection)
+
+    def _chosen(self, event: Any) -> None:
+        """Take the chosen instrument if it is one there is; anything else leaves the page as it is."""
+        if self._settling or self._selection is None:
+            return
+        listed = self._store.listed()
+        named = next((one.instrument for one in listed if str(one.instrument) == event.new), None)
+        if named is not None:
+            self._notice.visible = False
+            before = self._selection
+            wanted = choose(listed, named.symbol, named.exchange, before.interval.value, before.range)
+            self.select(wanted or before)
+
+    def _turned(self, event: Any) -> None:
+        if not self._settling and isinstance(event.new, int) and 0 <= event.new < len(TITLES):
+            self._notice.visible = False
+            self.go(list(TITLES)[event.new])
+
+    def _put_view(self) -> None:
+        if self._name not in self._views:
+            self._views[self._name] = self._makers[self._name](self._store)
+        view = self._views[self._name]
+        # hidden and not taken out: a figure that leaves the page and comes back is measured before it is drawn, which
+        # fails in the browser; so the live chart is there from the start, and no other view has figures
+        for name, one in self._views.items():
+            one.body.visible = name is self._name
+        named = [self._instrument] if self._name in _BY_INSTRUMENT else []
+        self._controls.objects = [*named, *view.controls]
+        if view.body not in self._body.objects:
+            self._body.objects = [*self._body.objects, view.body]
+        view.show(self._selection)
+
+    def _fill_instruments(self, selection: Selection) -> None:
+        self._settling = True
+        try:
+            options = {_option(one.instrument.symbol, one.name): str(one.instrument) for one in self._store.listed()}
+            self._instrument.param.update(options=options, value=str(selection.instrument))
+        finally:
+            self._settling = False
+
+    def _refresh_badges(self) -> None:
+        status = self._store.status()
+        shown = markup.badges(header_badges(status, self._store.now()))
+        if self._selection is None and MYSQL not in status.down:
+            shown += tables.paragraph("waiting for the first bars", "quiet")
+        if self._badges.object != shown:
+            self._badges.object = shown
+
+    def _layout(self) -> Any:
+        main = pmui.Column(
+            self._badges,
+            self._tabs,
+            self._notice,
+            self._controls,
+            self._body,
+            self._address,
+            margin=0,
+            sx={"padding": {"xs": "8px", "md": "12px 20px"}, "gap": "8px"},
+            sizing_mode="stretch_width",
+        )
+        return pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None)
+
+
+def _option(symbol: str, name: str | None) -> str:
+    return f"{symbol} · {name}" if name else symbol
+
+
+def make_page(store: DataStore, arguments: Arguments) -> Any:
+    """Return the page of a new session, bound to its life: it is updated while it is open and freed when it ends."""
+    if store.viewers() >= MOST_VIEWERS:
+        busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
+        return pmui.Page(title=TITLE, main=[busy], busy_indicator=None)
+    shell = Shell(store, arguments)
+    shell.tick()
+    # not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process
+    pn.state.curdoc.add_periodic_callback(shell.tick, TICK_MS)
+    pn.state.on_session_destroyed(lambda _context: shell.close())
+    return shell.page
