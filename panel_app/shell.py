@@ -4,7 +4,7 @@ Belongs here: what all views share. Stays out: what a view shows (``views``, ``f
 be chosen (``selection``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlencode
 
@@ -76,14 +76,16 @@ class Shell:
         self._ticks = 0
         self._settling = False
         self._closed = False
-        self._makers: dict[ViewName, Callable[[DataStore], View]] = {
-            ViewName.FORECASTS: ForecastView,
-            ViewName.MODELS: ModelView,
-            ViewName.QUALITY: QualityView,
-            ViewName.INDICATORS: IndicatorView,
-        }
         self._live = LiveView(store, self.select)
-        self._views: dict[ViewName, View] = {ViewName.LIVE: self._live}
+        # all from the start, hidden but for one: what comes into an open page later gets patches that the browser
+        # cannot place yet, and a figure is measured before it is drawn
+        self._views: dict[ViewName, View] = {
+            ViewName.LIVE: self._live,
+            ViewName.FORECASTS: ForecastView(store),
+            ViewName.MODELS: ModelView(store),
+            ViewName.QUALITY: QualityView(store),
+            ViewName.INDICATORS: IndicatorView(store),
+        }
         wide = {"sizing_mode": "stretch_width", "margin": 0}
         self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._notice = pn.pane.HTML("", stylesheets=[markup.STYLE], visible=False, **wide)
@@ -95,8 +97,12 @@ class Shell:
             **wide,
         )
         self._address = address()
-        self._controls = pmui.FlexBox(align_items="center", gap="4px", sizing_mode="stretch_width")
-        self._body = pmui.Column(self._live.body, margin=0, sizing_mode="stretch_width")
+        widgets = [widget for view in self._views.values() for widget in view.controls]
+        self._controls = pmui.FlexBox(
+            self._instrument, *widgets, align_items="center", gap="4px", sizing_mode="stretch_width"
+        )
+        bodies = [view.body for view in self._views.values()]
+        self._body = pmui.Column(*bodies, margin=0, sizing_mode="stretch_width")
         self.page = self._layout()
         self._instrument.param.watch(self._chosen, "value")
         self._tabs.param.watch(self._turned, "active")
@@ -191,18 +197,11 @@ class Shell:
             self.go(list(TITLES)[event.new])
 
     def _put_view(self) -> None:
-        if self._name not in self._views:
-            self._views[self._name] = self._makers[self._name](self._store)
-        view = self._views[self._name]
-        # hidden and not taken out: a figure that leaves the page and comes back is measured before it is drawn, which
-        # fails in the browser; so the live chart is there from the start, and no other view has figures
-        for name, one in self._views.items():
-            one.body.visible = name is self._name
-        named = [self._instrument] if self._name in _BY_INSTRUMENT else []
-        self._controls.objects = [*named, *view.controls]
-        if view.body not in self._body.objects:
-            self._body.objects = [*self._body.objects, view.body]
-        view.show(self._selection)
+        for name, view in self._views.items():
+            for part in (view.body, *view.controls):
+                part.visible = name is self._name
+        self._instrument.visible = self._name in _BY_INSTRUMENT
+        self._views[self._name].show(self._selection)
 
     def _fill_instruments(self, selection: Selection) -> None:
         self._settling = True
