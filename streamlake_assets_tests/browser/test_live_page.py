@@ -192,12 +192,12 @@ def test_a_closed_page_frees_its_series(browser: Browser) -> None:
         unused_session_lifetime_milliseconds=500,
     )
     try:
-        assert wait_until(lambda: answers_at_all(f"http://{LOOPBACK}:{port}{PATH}"), 10)
+        assert wait_until(lambda: answers_at_all(f"http://{LOOPBACK}:{port}{PATH}"), 30)
         page = browser.new_page()
         page.goto(f"http://{LOOPBACK}:{port}{PATH}")
         page.locator(".heading", has_text="IBM").wait_for(timeout=WAIT_MS)
-        assert wait_until(lambda: store.viewers() == 1, 10)
+        assert wait_until(lambda: store.viewers() == 1, 30)
         page.close()
-        assert wait_until(lambda: store.viewers() == 0 and store.instruments() == set(), 10)
+        assert wait_until(lambda: store.viewers() == 0 and store.instruments() == set(), 30)
     finally:
         server.stop()

@@ -74,7 +74,7 @@ def answers(url: str) -> bool:
 
 def answers_at_all(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1):  # noqa: S310  # our own http address
+        with urllib.request.urlopen(url, timeout=20):  # noqa: S310  # our own http address
             return True
     except (URLError, OSError):
         return False
