@@ -54,7 +54,7 @@ def up(place: Place, second: object) -> Iterator[float]:
     """Run ``up`` on the data of the demo; gives the time it was started."""
     started = time.time()
     with place.running("up") as process:
-        wait_for(lambda: "Ctrl-C stops everything" in place.said() or process.poll() is not None, "up is ready", 120)
+        wait_for(lambda: "Ctrl-C stops everything" in place.said() or process.poll() is not None, "up is ready", 300)
         assert process.poll() is None, place.said()
         yield started
         # the last test of this module: Ctrl-C in its terminal
@@ -166,7 +166,7 @@ def test_the_daemon_ticks_the_sensors_and_the_schedule_waits(place: Place, up: f
     def ticked() -> bool:
         found: Any = place.graphql(SENSORS)
         states = {result["name"]: result["sensorState"] for result in found["sensorsOrError"]["results"]}
-        assert set(states) == {"raw_watermark", "refresh_needed"}
+        assert set(states) == {"alert_edges", "raw_watermark", "refresh_needed"}
         assert {state["status"] for state in states.values()} == {"RUNNING"}
         ticks = [tick["status"] for state in states.values() for tick in state["ticks"]]
         assert "FAILURE" not in ticks
@@ -200,7 +200,7 @@ def test_the_refresh_that_the_sensor_asks_for_ends_well_in_its_own_process(place
         assert "FAILURE" not in since, place.run("logs", "dagster-daemon").stdout
         return "SUCCESS" in since
 
-    wait_for(done, "a refresh run succeeded", 120)
+    wait_for(done, "a refresh run succeeded", 300)
 
 
 def test_the_readme_s_own_bars_go_the_whole_way(place: Place, up: float) -> None:
