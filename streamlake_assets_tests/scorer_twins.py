@@ -146,7 +146,8 @@ class Tables:
         }
         by = {one.symbol: one for one in series}
         due = [key for key, late in self.rows.items() if not late and (key[0], key[2]) in settled]
-        due = [key for key in due if key not in self.scores]
+        # the tables may be ahead of the series
+        due = [key for key in due if key not in self.scores and by[key[0]].last_session >= key[2]]
         self.scores |= {key: realised(by[key[0]], key[1], key[2]) for key in due}
         return len(due)
 

@@ -130,6 +130,8 @@ class ScoreLoop:
         """Instruments whose next session is to be forecast, and the bar that asks for it."""
         self._unscored: dict[Place, int] = {}
         """Next offset after the newest settled bar of each place that nothing was scored by yet."""
+        self._scoring: dict[Place, int] = {}
+        """What was unscored when the work that goes on beside the loop was asked for."""
         self._score_at = 0.0
         self._score_pause = SOON_S
         self._ask_at = 0.0
@@ -305,6 +307,7 @@ class ScoreLoop:
                 series = [state.series() for state in states.by_instrument.values()] if score else None
                 work = FollowUp(series, self._unsent, self._unsent_scores)
                 self._unsent = self._unsent_scores = False
+                self._scoring = dict(self._unscored)
                 self._following = self._beside.submit(follow_up, self._book, work, self._at)
                 self._take(done)
 
@@ -319,9 +322,9 @@ class ScoreLoop:
             raise
         done.scored, done.sent = done.scored + followed.scored, done.sent + followed.sent
         if followed.stored is not None:
-            for place, offset in list(self._unscored.items()):
-                # one that settled again meanwhile has a greater offset, which the tables did not have
-                if self._stored_to(followed.stored, place) >= offset:
+            for place, offset in self._scoring.items():
+                # what settled meanwhile was not among the series that were scored, though the tables may have it
+                if self._unscored.get(place) == offset and self._stored_to(followed.stored, place) >= offset:
                     del self._unscored[place]
             self._score_pause = min(2 * self._score_pause, SLOWEST_S)
             self._score_at = self._monotonic() + self._score_pause

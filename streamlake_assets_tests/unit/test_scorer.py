@@ -187,7 +187,7 @@ class Beside(Executor):
     """Work that goes on beside the loop until it is let go."""
 
     def __init__(self) -> None:
-        self.held: list[tuple[Future[Any], Callable[[], Any]]] = []
+        self.held: list[tuple[Future[Any], partial[Any]]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         self.held.append((Future(), partial(fn, *args, **kwargs)))
@@ -223,6 +223,26 @@ def test_forecasts_do_not_wait_for_scores_and_messages_and_none_of_these_is_forg
     assert set(market.tables.scores) == market.keys(first) | market.keys(second)
     assert market.tables.sent == {*market.tables.rows} | {(key, "score") for key in market.tables.scores}
     assert market.loop.idle
+
+
+def test_what_settles_while_others_are_scored_is_scored_after_them(market: Market) -> None:
+    """The tables have its bar before the scores are written, the series that they are made from do not."""
+    beside = market.loop._beside = Beside()
+    first = market.next_day()
+    market.tables.store()
+    market.turn()
+    beside.go()
+    market.turn()
+    ((_, scoring),) = beside.held
+    assert scoring.args[1].series is not None
+    second = market.next_day()
+    market.turn()
+    market.tables.store()
+    beside.go()
+    for _ in range(60):
+        market.turn()
+        beside.go()
+    assert set(market.tables.scores) == market.keys(first) | market.keys(second)
 
 
 def test_an_outage_beside_the_loop_is_tried_again(market: Market) -> None:
