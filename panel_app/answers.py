@@ -4,6 +4,7 @@ Belongs here: the frame of such a view and its small components. Stays out: what
 """
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
@@ -80,7 +81,7 @@ export function render({ model }) {
 """
 
 
-class AnswerView:
+class AnswerView(ABC):
     """A view that shows answers of the shelf."""
 
     controls: Sequence[Any] = ()
@@ -123,17 +124,17 @@ class AnswerView:
         self.draw()
         self.draw_ages(self._store.now())
 
+    @abstractmethod
     def questions(self) -> Sequence[Question]:
         """Return what this view needs now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self) -> None:
         """Draw what is known."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw_ages(self, now: dt.datetime) -> None:
         """Say how old what is shown is."""
-        raise NotImplementedError
 
 
 def html(text: str = "", **more: Any) -> Any:

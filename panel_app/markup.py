@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from panel_app import tables
 from panel_app.board import Badge
 from panel_app.plots import COLOURS, FORECAST_COLOUR, MEANS
 from streamlake_assets.market.targets import Target
@@ -85,7 +86,7 @@ _SKILLS: Final = {Target.ADJUSTED_RETURN: "direction", Target.LOG_RANGE: "risk"}
 
 def badges(shown: Sequence[Badge]) -> str:
     """Return the header's badges."""
-    return '<div class="strip" role="status">' + "".join(map(_badge, shown)) + "</div>"
+    return '<div class="strip" role="status">' + "".join(map(tables.badge, shown)) + "</div>"
 
 
 def heading(name: str, close: float | None, before: float | None, notes: str, notice: str) -> str:
@@ -146,14 +147,10 @@ def skill_badge(forecast: NextForecast) -> Badge:
     return Badge("ok", f"skill on {subject}") if forecast.has_skill else Badge("note", f"no skill on {subject}")
 
 
-def _badge(badge: Badge) -> str:
-    return f'<span class="badge {badge.tone}">{escape(badge.text)}</span>'
-
-
 def _card(target: Target, forecast: NextForecast | None) -> str:
     if forecast is None:
         return f'<div class="card"><h3>{_TITLES[target]}</h3><div class="quiet">no forecast yet: no model</div></div>'
-    head = f"<h3><span>{_TITLES[target]}</span>{_badge(skill_badge(forecast))}</h3>"
+    head = f"<h3><span>{_TITLES[target]}</span>{tables.badge(skill_badge(forecast))}</h3>"
     model = f'<div class="small">model {escape(forecast.model_version)} ({escape(forecast.engine)})</div>'
     if forecast.values is None:
         return f'<div class="card">{head}<div class="quiet">no forecast yet</div>{model}</div>'

@@ -18,43 +18,30 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def consumer(settings: Settings) -> ServiceSpec:
     """Return the consumer, ready when it is in its group and the database answers."""
-    health = f"http://{LOOPBACK}:{settings.consumer_port}"
-    return ServiceSpec(
-        name="consumer",
-        argv=[sys.executable, "-m", "streamlake_assets.sidecar.consumer"],
-        env=environment(settings),
-        ready_url=f"{health}/readyz",
-        url=f"{health}/metrics",
-        port=settings.consumer_port,
-        setting="STREAMLAKE_CONSUMER_PORT",
-    )
+    return _sidecar(settings, "consumer", "consumer", settings.consumer_port)
 
 
 def scorer(settings: Settings) -> ServiceSpec:
     """Return the scorer, ready when it is in its group and has read where the tables stand."""
-    health = f"http://{LOOPBACK}:{settings.scorer_port}"
-    return ServiceSpec(
-        name="scorer",
-        argv=[sys.executable, "-m", "streamlake_assets.sidecar.scorer"],
-        env=environment(settings),
-        ready_url=f"{health}/readyz",
-        url=f"{health}/metrics",
-        port=settings.scorer_port,
-        setting="STREAMLAKE_SCORER_PORT",
-    )
+    return _sidecar(settings, "scorer", "scorer", settings.scorer_port)
 
 
 def alerts(settings: Settings) -> ServiceSpec:
     """Return the delivery of alerts, ready when it has looked at the outbox."""
-    health = f"http://{LOOPBACK}:{settings.alerts_port}"
+    return _sidecar(settings, "alerts", "alert_delivery", settings.alerts_port)
+
+
+def _sidecar(settings: Settings, name: str, module: str, port: int) -> ServiceSpec:
+    """Return a process of ``sidecar``, whose own pages tell its health; the setting of its port has its name."""
+    health = f"http://{LOOPBACK}:{port}"
     return ServiceSpec(
-        name="alerts",
-        argv=[sys.executable, "-m", "streamlake_assets.sidecar.alert_delivery"],
+        name=name,
+        argv=[sys.executable, "-m", f"streamlake_assets.sidecar.{module}"],
         env=environment(settings),
         ready_url=f"{health}/readyz",
         url=f"{health}/metrics",
-        port=settings.alerts_port,
-        setting="STREAMLAKE_ALERTS_PORT",
+        port=port,
+        setting=f"STREAMLAKE_{name.upper()}_PORT",
     )
 
 

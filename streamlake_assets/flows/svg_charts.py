@@ -1,12 +1,14 @@
 """Small bar charts as SVG text, for pages that may show images but run no script.
 
-Belongs here: drawing, and an image inside a Markdown page. Stays out: what is drawn. Every value is written beside its
-bar, so that a chart reads without its colours.
+Belongs here: drawing, names beside lines moved apart, and an image inside a Markdown page. Stays out: what is drawn.
+Every value is written beside its bar, so that a chart reads without its colours.
 """
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 COLOURS = ("#7d8590", "#d98032", "#b3541e", "#5a9bd5", "#1f5f9e")
@@ -55,6 +57,27 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
     lines.append(f"<line x1='{x(0.0):.1f}' x2='{x(0.0):.1f}' y1='{_TOP - 4}' y2='{height - 6}' stroke='black'/>")
     size = f"width='{_WIDTH}' height='{height}' viewBox='0 0 {_WIDTH} {height}'"
     return f"<svg xmlns='http://www.w3.org/2000/svg' {size}>{''.join(lines)}</svg>"
+
+
+def spread(heights: Sequence[float], gap: float, bottom: float = math.inf) -> list[float]:
+    """Return heights moved apart just enough that names do not lie on one another, in the order given.
+
+    Args:
+        heights: of the names, growing downwards.
+        gap: least distance of two.
+        bottom: none may lie below it.
+    """
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    moved = list(heights)
+    for above, below in pairwise(order):
+        moved[below] = max(moved[below], moved[above] + gap)
+    if max(moved, default=0.0) > bottom:
+        # from below upwards, each just as far as the next one needs
+        limit = bottom
+        for place in reversed(order):
+            moved[place] = min(moved[place], limit)
+            limit = moved[place] - gap
+    return moved
 
 
 def markdown_image(text: str, svg: str) -> str:

@@ -7,10 +7,10 @@ has its name and last value written at its end, so a chart can be read without i
 import math
 from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from streamlake_assets.errors import UsageError
+from streamlake_assets.flows.svg_charts import spread
 
 WIDTH: Final = 760
 HEIGHT: Final = 320
@@ -66,7 +66,7 @@ def line_chart(title: str, lines: Sequence[Line], ends: tuple[str, str]) -> str:
         y = height(value)
         parts.append(f"<line x1='{_LEFT}' y1='{y:.1f}' x2='{WIDTH - _RIGHT}' y2='{y:.1f}' stroke='#dddddd'/>")
         parts.append(f"<text x='{_LEFT - 6}' y='{y + 4:.1f}' {_FONT} text-anchor='end'>{value:g}</text>")
-    names = _spread([height(line.values[-1]) for line in lines])
+    names = spread([height(line.values[-1]) for line in lines], _LEAST_GAP)
     for line, name_y, colour, dash in zip(lines, names, _COLOURS, _DASHES, strict=False):
         points = " ".join(f"{_LEFT + row * step:.1f},{height(line.values[row]):.1f}" for row in rows)
         dashes = f" stroke-dasharray='{dash}'" if dash else ""
@@ -88,12 +88,3 @@ def _ticks(low: float, high: float) -> list[float]:
     """Return the round values (1, 2, 5 times a power of ten) between two bounds."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [digit * 10.0**power for power in powers for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
-
-
-def _spread(heights: Sequence[float]) -> list[float]:
-    """Return heights moved apart just enough that names do not lie on one another, in the order given."""
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    moved = list(heights)
-    for above, below in pairwise(order):
-        moved[below] = max(moved[below], moved[above] + _LEAST_GAP)
-    return moved

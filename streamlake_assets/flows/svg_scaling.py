@@ -7,10 +7,10 @@ cost of start-up alone is flat. Every line has its name at its end, so that a ch
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from streamlake_assets.errors import UsageError
+from streamlake_assets.flows.svg_charts import spread
 
 WIDTH: Final = 760
 HEIGHT: Final = 380
@@ -91,7 +91,7 @@ def scaling_chart(
         parts.append(_text(x(size), HEIGHT - _BOTTOM + 16, f"{size:,}", anchor="middle"))
     ends = [one.points[max(one.points)] for one in drawn]
     for one, end, name_y, colour, dash in zip(
-        drawn, ends, _spread([y(end) for end in ends]), _COLOURS, _DASHES, strict=False
+        drawn, ends, spread([y(end) for end in ends], _LEAST_GAP, HEIGHT - _BOTTOM), _COLOURS, _DASHES, strict=False
     ):
         found = [(x(size), y(cost)) for size, cost in sorted(one.points.items())]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in found)
@@ -127,19 +127,3 @@ def _ticks(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if high / low < 1_000 else (1,)
     return [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
-
-
-def _spread(heights: Sequence[float]) -> list[float]:
-    """Return heights moved apart just enough that names do not lie on one another, in the order given."""
-    order = sorted(range(len(heights)), key=lambda place: heights[place])
-    moved = list(heights)
-    for above, below in pairwise(order):
-        moved[below] = max(moved[below], moved[above] + _LEAST_GAP)
-    too_low = max(moved, default=0.0) - (HEIGHT - _BOTTOM)
-    if too_low > 0:
-        # from below upwards, each just as far as the next one needs
-        limit = float(HEIGHT - _BOTTOM)
-        for place in reversed(order):
-            moved[place] = min(moved[place], limit)
-            limit = moved[place] - _LEAST_GAP
-    return moved

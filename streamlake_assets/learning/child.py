@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import msgspec
 
-from streamlake_assets.errors import IntegrityError, StreamlakeError
+from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.learning import child_process
 from streamlake_assets.learning.engines import Resources, engine
 from streamlake_assets.learning.memory import PeakMemory
-from streamlake_assets.learning.snapshot import read_snapshot
+from streamlake_assets.learning.snapshot import read_the_snapshot
 from streamlake_assets.learning.spec import ModelSpec
 
 Say = Callable[[str], None]
@@ -91,9 +91,7 @@ def _train(folder: Path, request: TrainingRequest, say: Say) -> TrainingResult:
     from streamlake_assets.learning.train import train_spec
     from streamlake_assets.learning.walk_forward import too_few_dates
 
-    frame, data_hash = read_snapshot(Path(request.snapshot))
-    if data_hash != request.data_hash:
-        raise IntegrityError(f"{request.snapshot} was replaced: it hashes to {data_hash}, not to {request.data_hash}")
+    frame = read_the_snapshot(Path(request.snapshot), request.data_hash)
     reasons = {(spec.engine, spec.name): too_few_dates(spec, frame) for spec in request.specs}
     wanted = [spec for spec in request.specs if not reasons[spec.engine, spec.name]]
     seconds: dict[str, float] = {}
@@ -106,7 +104,7 @@ def _train(folder: Path, request: TrainingRequest, say: Say) -> TrainingResult:
             for spec in (spec for spec in wanted if spec.engine == name):
                 trained = train_spec(
                     frame,
-                    data_hash,
+                    request.data_hash,
                     spec,
                     worker,
                     offsets=request.offsets,

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from streamlake_assets.errors import IntegrityError, StreamlakeError
+from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.learning import child_process
 from streamlake_assets.learning.engines import Engine, Resources, engine
-from streamlake_assets.learning.snapshot import read_snapshot
+from streamlake_assets.learning.snapshot import read_the_snapshot
 from streamlake_assets.learning.spec import ModelSpec
 from streamlake_assets.market.frames import TrainingFrame
 
@@ -82,13 +82,12 @@ def serve(request: SearchRequest) -> SearchResult:
 def _serve(request: SearchRequest) -> SearchResult:
     from streamlake_assets.learning.walk_forward import too_few_dates
 
-    frame, data_hash = read_snapshot(Path(request.snapshot))
-    if data_hash != request.data_hash:
-        raise IntegrityError(f"{request.snapshot} was replaced: it hashes to {data_hash}, not to {request.data_hash}")
+    frame = read_the_snapshot(Path(request.snapshot), request.data_hash)
     reasons = {spec.name: too_few_dates(spec, frame) for spec in request.specs}
     with closing(engine(request.engine, request.resources)) as worker:
         worker.open()
-        searched = tuple(_search(spec, worker, frame, data_hash) for spec in request.specs if not reasons[spec.name])
+        wanted = [spec for spec in request.specs if not reasons[spec.name]]
+        searched = tuple(_search(spec, worker, frame, request.data_hash) for spec in wanted)
     return SearchResult(searched=searched, passed_over=tuple(reason for reason in reasons.values() if reason))
 
 

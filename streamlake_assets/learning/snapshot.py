@@ -91,6 +91,18 @@ def read_snapshot(path: Path) -> tuple[TrainingFrame, str]:
     return frame, data_hash
 
 
+def read_the_snapshot(path: Path, data_hash: str) -> TrainingFrame:
+    """Read a snapshot that was named with its hash: another one in its place is refused.
+
+    Raises:
+        IntegrityError: not a snapshot, damaged, or replaced meanwhile.
+    """
+    frame, found = read_snapshot(path)
+    if found != data_hash:
+        raise IntegrityError(f"{path} was replaced: it hashes to {found}, not to {data_hash}")
+    return frame
+
+
 def _frame(table: "pa.Table", instruments: tuple[str, ...], features: tuple[str, ...]) -> TrainingFrame:
     def floats(name: str) -> FloatArray:
         values: FloatArray = table[name].to_numpy()

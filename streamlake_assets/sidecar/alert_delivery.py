@@ -18,7 +18,6 @@ from streamlake_assets.alerts.rules_file import LoadedRules, load_rules
 from streamlake_assets.errors import TryLaterError
 from streamlake_assets.flows.alert_desk import AlertDesk, Turned
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.sidecar.health import serve
 from streamlake_assets.sidecar.store_outage import StoreOutage
 from streamlake_assets.sidecar.stream_process import StreamProcess, run_process
 from streamlake_assets.stores import alert_list
@@ -67,20 +66,16 @@ class AlertDelivery(StreamProcess):
             UsageError: the rule file is wrong, the schema is missing, or MySQL refuses the user.
         """
         loaded = load_configured(self._settings)
-        pulse = self._pulse
-        server = serve(
-            self._settings.alerts_port, self._metrics.registry, pulse.alive, lambda: pulse.ready, setting=SETTING
-        )
-        engine = make_engine(self._settings, DatabaseRole.WRITER)
-        try:
-            self._until_answered(lambda: alert_list.put_rules(engine, described(loaded)["rules"]))
-            desk = AlertDesk(engine, loaded.rules, loaded.notifiers)
-            outage = StoreOutage(loaded.rules, loaded.notifiers)
-            self._log.info("delivering", rules=len(loaded.rules.rules), targets=sorted(loaded.notifiers))
-            self._until_stopped(lambda: self._turn(engine, desk, outage))
-        finally:
-            server.stop()
-            engine.dispose()
+        with self._served(self._settings.alerts_port, self._metrics.registry, SETTING):
+            engine = make_engine(self._settings, DatabaseRole.WRITER)
+            try:
+                self._until_answered(lambda: alert_list.put_rules(engine, described(loaded)["rules"]))
+                desk = AlertDesk(engine, loaded.rules, loaded.notifiers)
+                outage = StoreOutage(loaded.rules, loaded.notifiers)
+                self._log.info("delivering", rules=len(loaded.rules.rules), targets=sorted(loaded.notifiers))
+                self._until_stopped(lambda: self._turn(engine, desk, outage))
+            finally:
+                engine.dispose()
 
     def _turn(self, engine: sa.Engine, desk: AlertDesk, outage: StoreOutage) -> None:
         self._pulse.turn()

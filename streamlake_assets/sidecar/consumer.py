@@ -21,7 +21,7 @@ from streamlake_assets.market.dead_letter_limit import DeadLetterLimit
 from streamlake_assets.market.messages import Counts
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.handover import Stored, ThreadHandover
-from streamlake_assets.sidecar.health import ConsumerMetrics, serve
+from streamlake_assets.sidecar.health import ConsumerMetrics
 from streamlake_assets.sidecar.ingest import IngestLoop
 from streamlake_assets.sidecar.stream_process import StreamProcess, run_process
 from streamlake_assets.stores.bar_store import BarStore
@@ -29,6 +29,7 @@ from streamlake_assets.stores.mysql import make_engine
 
 GROUP = "streamlake-ingest"
 PROCESS = "consumer"
+SETTING = "STREAMLAKE_CONSUMER_PORT"
 TOPICS = (BARS_TOPIC, ACTIONS_TOPIC)
 FINISH_S = 3.0
 """How long a stop waits for what was decoded."""
@@ -50,19 +51,16 @@ class ConsumerProcess(StreamProcess):
         Raises:
             IntegrityError: the stream and the tables contradict each other; an alert was raised.
         """
-        engine = make_engine(self._settings, DatabaseRole.WRITER)
-        server = serve(
-            self._settings.consumer_port, self._metrics.registry, self._pulse.alive, lambda: self._pulse.ready
-        )
-        try:
-            self._until_stopped(lambda: self._consume_streams(engine))
-            self._log.info("stopped", **_as_dict(self._totals))
-        except IntegrityError as error:
-            self._alert(engine, error)
-            raise
-        finally:
-            server.stop()
-            engine.dispose()
+        with self._served(self._settings.consumer_port, self._metrics.registry, SETTING):
+            engine = make_engine(self._settings, DatabaseRole.WRITER)
+            try:
+                self._until_stopped(lambda: self._consume_streams(engine))
+                self._log.info("stopped", **_as_dict(self._totals))
+            except IntegrityError as error:
+                self._alert(engine, error)
+                raise
+            finally:
+                engine.dispose()
 
     def _consume_streams(self, engine: sa.Engine) -> None:
         streams = self._until_answered(lambda: describe_streams(self._settings.kafka, TOPICS))

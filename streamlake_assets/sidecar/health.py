@@ -135,7 +135,7 @@ def serve(
     registry: CollectorRegistry,
     alive: Callable[[], bool],
     ready: Callable[[], bool],
-    setting: str = "STREAMLAKE_CONSUMER_PORT",
+    setting: str,
 ) -> HealthServer:
     """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from a thread of this process.
 

@@ -18,7 +18,7 @@ from streamlake_assets.errors import IntegrityError
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.settings import Settings
-from streamlake_assets.sidecar.health import LatencyHistogram, serve
+from streamlake_assets.sidecar.health import LatencyHistogram
 from streamlake_assets.sidecar.score_loop import Done, ScoreLoop
 from streamlake_assets.sidecar.scorer_book import ScorerBook
 from streamlake_assets.sidecar.serving_champions import ServingChampions
@@ -101,21 +101,17 @@ class ScorerProcess(StreamProcess):
         Raises:
             IntegrityError: stream, tables and ledger contradict each other; an alert was raised.
         """
-        pulse = self._pulse
-        server = serve(
-            self._settings.scorer_port, self._metrics.registry, pulse.alive, lambda: pulse.ready, setting=SETTING
-        )
-        try:
-            with ScorerBook(self._settings) as book:
-                champions = book.champions()
-                try:
-                    self._until_stopped(lambda: self._follow_streams(book, champions))
-                    self._say_what_was_done()
-                except IntegrityError as error:
-                    self._alert(book.engine, error)
-                    raise
-        finally:
-            server.stop()
+        with (
+            self._served(self._settings.scorer_port, self._metrics.registry, SETTING),
+            ScorerBook(self._settings) as book,
+        ):
+            champions = book.champions()
+            try:
+                self._until_stopped(lambda: self._follow_streams(book, champions))
+                self._say_what_was_done()
+            except IntegrityError as error:
+                self._alert(book.engine, error)
+                raise
 
     def _follow_streams(self, book: ScorerBook, champions: ServingChampions) -> None:
         streams = self._until_answered(self._topics)

@@ -11,18 +11,20 @@ import signal
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, ClassVar, Final, TypeVar
 
 import sqlalchemy as sa
 import structlog
+from prometheus_client import CollectorRegistry
 
 from streamlake_assets.broker.watch import StreamWatch
 from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
 from streamlake_assets.settings import Settings, load_settings
 from streamlake_assets.sidecar.crash_point import CrashPoint
-from streamlake_assets.sidecar.health import Pulse
+from streamlake_assets.sidecar.health import Pulse, serve
 from streamlake_assets.stores.operations import beat, raise_alert
 
 HEARTBEAT_S: Final = 5.0
@@ -56,6 +58,20 @@ class StreamProcess(ABC):
         if self._stopping:
             os._exit(1)
         self._stopping = True
+
+    @contextmanager
+    def _served(self, port: int, registry: CollectorRegistry, setting: str) -> Iterator[None]:
+        """Show metrics, health and readiness on a port of the loopback within the block.
+
+        Raises:
+            PortInUseError: the port is taken; ``setting`` gives another.
+        """
+        pulse = self._pulse
+        server = serve(port, registry, pulse.alive, lambda: pulse.ready, setting=setting)
+        try:
+            yield
+        finally:
+            server.stop()
 
     def _until_stopped(self, follow: Callable[[], None]) -> None:
         """Follow the streams, again after each outage, until asked to stop."""

@@ -4,7 +4,6 @@ The broker is this module's own, because one test stops it.
 """
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +16,7 @@ from panel_app.serving import PATH
 from panel_app.shell import make_page
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.servers.document_store import LocalDocumentStore
-from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
-from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets.stores.page_rows import Listed
@@ -28,11 +25,8 @@ from streamlake_assets_tests.browser.viewing import (
     WAIT_MS,
     Opener,
     answers_at_all,
-    chromium,
-    serve_page,
-    viewers,
 )
-from streamlake_assets_tests.conftest import free_port, print_line, settings_in
+from streamlake_assets_tests.conftest import free_port, print_line
 from streamlake_assets_tests.panel.page_data import (
     daily,
     day,
@@ -53,20 +47,6 @@ LAST_NOTE = """() => {
 
 
 @pytest.fixture(scope="module")
-def broker_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return settings_in(tmp_path_factory.mktemp("broker"))
-
-
-@pytest.fixture(scope="module")
-def broker(broker_settings: Settings) -> Iterator[LocalKafka]:
-    server = LocalKafka(broker_settings, ChildRegistry(Home.of(broker_settings).create()))
-    server.prepare(print_line)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def settings(
     broker: LocalKafka, broker_settings: Settings, document_server: LocalDocumentStore, fresh_database: Settings
 ) -> Settings:
@@ -79,26 +59,6 @@ def settings(
     put_documents(here, history)
     put_forecasts(here, "IBM", known=DAYS - 1)
     return here
-
-
-@pytest.fixture(scope="module")
-def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the page's server process listens."""
-    with serve_page(settings, tmp_path_factory.mktemp("page") / "page.log") as here:
-        yield here
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def viewer(browser: Browser, address: str) -> Iterator[Opener]:
-    """Opens pages; at the end none of them may have had an error or asked another host."""
-    with viewers(browser, address) as open_page:
-        yield open_page
 
 
 def test_the_page_shows_history_market_time_and_forecasts(viewer: Opener) -> None:

@@ -2,11 +2,9 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser
 
 from panel_app.selection import ViewName
 from panel_app.shell import TITLES
@@ -15,16 +13,13 @@ from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.forecasts import score
 from streamlake_assets.servers.document_store import LocalDocumentStore
-from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
-from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
-from streamlake_assets_tests.browser.viewing import Opener, chromium, serve_page, viewers
-from streamlake_assets_tests.conftest import print_line, settings_in
+from streamlake_assets_tests.browser.viewing import Opener
 from streamlake_assets_tests.panel.page_data import (
     daily,
     day,
@@ -47,20 +42,11 @@ VIEWS = {
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A broker of this module's own: which instruments there are, and up to which session, is known."""
-    settings = settings_in(tmp_path_factory.mktemp("broker"))
-    server = LocalKafka(settings, ChildRegistry(Home.of(settings).create()))
-    server.prepare(print_line)
-    server.start()
-    yield settings
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def settings(broker: Settings, document_server: LocalDocumentStore, fresh_database: Settings) -> Settings:
+def settings(
+    broker: LocalKafka, broker_settings: Settings, document_server: LocalDocumentStore, fresh_database: Settings
+) -> Settings:
     """90 daily bars of two stocks in all stores, a forecast that came true and one that waits, a dead letter."""
-    here = fresh_database.model_copy(update={"kafka_bootstrap": broker.kafka})
+    here = fresh_database.model_copy(update={"kafka_bootstrap": broker_settings.kafka})
     migrate(here)
     history = [daily(symbol, number) for number in range(DAYS) for symbol in ("VIEW", "VOTHER")]
     publish(here, history[:-4])
@@ -80,24 +66,6 @@ def settings(broker: Settings, document_server: LocalDocumentStore, fresh_databa
     beat(engine, "consumer", {"pid": 1, "lag": 0})
     engine.dispose()
     return here
-
-
-@pytest.fixture(scope="module")
-def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve_page(settings, tmp_path_factory.mktemp("page") / "page.log") as here:
-        yield here
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def viewer(browser: Browser, address: str) -> Iterator[Opener]:
-    with viewers(browser, address) as open_page:
-        yield open_page
 
 
 def test_every_view_is_one_click_away_and_the_address_follows(viewer: Opener) -> None:
