@@ -170,9 +170,9 @@ def test_the_daemon_ticks_the_sensors_and_the_schedule_waits(place: Place, up: f
         assert {state["status"] for state in states.values()} == {"RUNNING"}
         ticks = [tick["status"] for state in states.values() for tick in state["ticks"]]
         assert "FAILURE" not in ticks
-        return len(ticks) == 2 and "STARTED" not in ticks
+        return len(ticks) == len(states) and "STARTED" not in ticks
 
-    wait_for(ticked, "both sensors have been evaluated")
+    wait_for(ticked, "every sensor has been evaluated")
     schedules: Any = place.graphql(SCHEDULES)
     assert schedules["schedulesOrError"]["results"] == [
         {"name": "daily_refresh", "scheduleState": {"status": "RUNNING"}}
