@@ -76,7 +76,7 @@ test-full: setup test-servers chromium ## every test
 check: $(STAMP) ## format, lint, types, imports, Dagster definitions, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict streamlake_assets panel_app
+	$(BIN)/mypy --strict streamlake_assets panel_app benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs
 	$(BIN)/python -m pytest -q -m '$(FAST)'

@@ -50,7 +50,7 @@ def run(
     if unknown := set(case or ()) - set(known):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: profile {profile} has {', '.join(known)}")
     wanted = set(case) if case else set(profiles.names(chosen))
-    if wanted - set(profiles.ASKED_FOR):
+    if wanted - {*profiles.ASKED_FOR, *chosen.chain}:
         wanted.add(figures.REFERENCE)
     for number in (signal.SIGTERM, signal.SIGINT):
         # also when started in the background, where SIGINT is ignored: servers must not outlive the run

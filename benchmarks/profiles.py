@@ -106,6 +106,18 @@ def run(
     if set(only) <= set(ASKED_FOR):
         return result
     chosen = [case for case in round_cases(profile) if case.name in only]
+    if chosen or set(ALONE) & set(only):
+        _on_the_rig(profile, chosen, only, result, say)
+    if "partitions" in only:
+        result["by_partitions"] = _by_partitions(profile, say)
+    result["chain"] = [CHAIN[case](3, say) for case in profile.chain if case in only]
+    if result["chain"]:
+        result.setdefault("servers", result["chain"][0]["servers"])
+    result["took_s"] = round((dt.datetime.now(dt.UTC) - started).total_seconds())
+    return result
+
+
+def _on_the_rig(profile: Profile, chosen: list[Case], only: Collection[str], result: dict[str, Any], say: Say) -> None:
     with open_rig(say, profile.rows, PARTITIONS, profile.idle_s) as rig:
         result["servers"] = rig.facts
         result["runs"], result["not_run"] = interleave(rig, chosen, profile.rounds)
@@ -117,11 +129,6 @@ def run(
             result["latency"] = latency.measure(rig, profile.latency_s)
             if profile.two:
                 result["latency_loop"] = latency.measure_loop(rig, profile.latency_s)
-    if "partitions" in only:
-        result["by_partitions"] = _by_partitions(profile, say)
-    result["chain"] = [CHAIN[case](3, say) for case in profile.chain if case in only]
-    result["took_s"] = round((dt.datetime.now(dt.UTC) - started).total_seconds())
-    return result
 
 
 def _by_partitions(profile: Profile, say: Say) -> list[dict[str, Any]]:

@@ -176,7 +176,10 @@ def round_values(low: float, high: float) -> list[float]:
     power: float = 10.0 ** math.floor(math.log10(rough))
     step: float = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first, last = math.ceil(low / step), math.floor(high / step)
-    return [number * step for number in range(first, last + 1)]
+    # far from zero the product is rounded to a float that can lie outside: 1e-9 keeps a bound that is itself round
+    slack = 1e-9 * (high - low)
+    found = (number * step for number in range(first, last + 1))
+    return [value for value in found if low - slack <= value <= high + slack]
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

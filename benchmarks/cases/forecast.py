@@ -12,7 +12,7 @@ because the next bar was stored before them.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -121,7 +121,7 @@ def _name_champions(stack: Stack, writer: sa.Engine) -> None:
     models = ModelFolder(stack.settings.data_dir / "models")
     specs = [
         msgspec.structs.replace(linear_spec(Target.LOG_RANGE, "sklearn"), plan=CLUSTER_PLAN),
-        baseline_spec(Target.LOG_RETURN),
+        baseline_spec(Target.ADJUSTED_RETURN),
     ]
     for model in train(real_frame(), "benchmark", specs, offsets={}, trained_at=now()):
         with models.staging() as folder:
@@ -187,12 +187,12 @@ def _rows(stack: Stack, *which: sa.ColumnElement[bool]) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def _seen(stack: Stack) -> Any:
+def _seen(stack: Stack) -> Mapping[float, float]:
     page = httpx.get(f"http://{LOOPBACK}:{stack.settings.scorer_port}/metrics", timeout=10).text
     return read_histogram(page, METRIC)
 
 
-def _count(seen: Any) -> float:
+def _count(seen: Mapping[float, float]) -> float:
     return max(seen.values())
 
 

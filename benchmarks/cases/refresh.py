@@ -65,7 +65,8 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _raw(stack: Stack) -> list[bytes]:
-    with MongoClient(stack.settings.mongo) as client:
+    client: MongoClient[dict[str, Any]] = MongoClient(stack.settings.mongo)
+    with client:
         database = client[DATABASE]
         return [
             raw

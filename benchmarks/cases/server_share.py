@@ -62,8 +62,8 @@ def measure(rig: Rig) -> list[dict[str, Any]]:
             if number:
                 seen[way.name].append(spent)
     found = []
-    for name, spent in seen.items():
-        server, wall = ([round(one[side] / rows * 1e6, 1) for one in spent] for side in (0, 1))
+    for name, rounds in seen.items():
+        server, wall = ([round(one[side] / rows * 1e6, 1) for one in rounds] for side in (0, 1))
         found.append(
             {
                 "way": name,
