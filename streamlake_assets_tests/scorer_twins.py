@@ -1,7 +1,7 @@
 """Twins for tests of the scorer: broker, tables, ledger, register and champions in memory."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import AssetClass, Bar, Instrument, Interval, Status
 from streamlake_assets.sidecar.score_loop import Done, ScoreLoop
 from streamlake_assets.sidecar.serving_champions import ServingChampions
-from streamlake_assets.stores.ledger import Issued
+from streamlake_assets.stores.ledger import Issued, SessionKey
 from streamlake_assets.stores.session_seed import InstrumentSeed, Seed, StreamPlace
 from streamlake_assets_tests.bars import bar, wire
 
@@ -137,7 +137,7 @@ class Tables:
                 new, late = new + 1, late + self.rows[key]
         return Issued(new, late, len(forecasts) - new)
 
-    def score(self, series: Sequence[SessionSeries]) -> int:
+    def score(self, series: Sequence[SessionSeries], sessions: Collection[SessionKey] | None) -> int:
         self._answer()
         settled = {
             (b.symbol, session_date(b.bar_time, b.exchange))
@@ -146,6 +146,9 @@ class Tables:
         }
         by = {one.symbol: one for one in series}
         due = [key for key, late in self.rows.items() if not late and (key[0], key[2]) in settled]
+        if sessions is not None:
+            asked = {(instrument.symbol, session) for instrument, session in sessions}
+            due = [key for key in due if (key[0], key[2]) in asked]
         # the tables may be ahead of the series
         due = [key for key in due if key not in self.scores and by[key[0]].last_session >= key[2]]
         self.scores |= {key: realised(by[key[0]], key[1], key[2]) for key in due}

@@ -6,7 +6,7 @@ the replay that waits for a session's forecasts before it reveals it. Stays out:
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
 from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
+from streamlake_assets.stores.ledger import SessionKey
 
 
 class Spoken(NamedTuple):
@@ -57,15 +58,20 @@ def issue_forecasts(engine: sa.Engine, models: Sequence[ServingModel], series: S
     return Spoken(made, ledger.issue(engine, made), tuple(passed_over))
 
 
-def score_due(engine: sa.Engine, series: Sequence[SessionSeries]) -> int:
+def score_due(engine: sa.Engine, series: Sequence[SessionSeries], settled: Collection[SessionKey] | None = None) -> int:
     """Score every forecast on time whose session has settled and is in the series; return how many.
+
+    Args:
+        engine: of a user that may write scores.
+        series: what happened.
+        settled: look at the forecasts of these sessions only; None is all.
 
     Raises:
         TryLaterError: the database is not available.
     """
     by_instrument = {Instrument(one.symbol, one.exchange): one for one in series}
     scores = []
-    for waiting in ledger.due(engine):
+    for waiting in ledger.due(engine, settled):
         forecast = waiting.forecast
         known = by_instrument.get(Instrument(forecast.symbol, forecast.exchange))
         # the table may be ahead of the series: the next refresh brings the session

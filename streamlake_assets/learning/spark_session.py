@@ -49,8 +49,8 @@ def configuration(resources: Resources, folder: Path) -> dict[str, str]:
         "spark.app.name": "streamlake",
         "spark.master": resources.spark_master or f"local[{resources.cores}]",
         "spark.driver.memory": f"{resources.jvm_memory_mb}m",
-        # out of memory is an end, not a slow agony
-        "spark.driver.extraJavaOptions": "-XX:+ExitOnOutOfMemoryError",
+        # out of memory is an end, not a slow agony; a Java that is killed leaves nothing outside the folder
+        "spark.driver.extraJavaOptions": f"-XX:+ExitOnOutOfMemoryError -Djava.io.tmpdir={folder / 'local'}",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.default.parallelism": str(PARTITIONS),
@@ -126,6 +126,7 @@ class LocalSpark:
 
     def _launch(self, home: Path, java_home: str, settings: dict[str, str]) -> "subprocess.Popen[bytes]":
         (self.folder / "conf").mkdir()
+        (self.folder / "local").mkdir()
         (self.folder / "conf" / "log4j2.properties").write_text(_QUIET)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
         environment |= {

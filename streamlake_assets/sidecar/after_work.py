@@ -7,11 +7,12 @@ A thousand scores take the database a tenth of a second, in which a thousand-a-s
 want their forecasts: so the loop does not wait for them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from streamlake_assets.market.series import SessionSeries
+from streamlake_assets.stores.ledger import SessionKey
 from streamlake_assets.stores.session_seed import StreamPlace
 
 P = ParamSpec("P")
@@ -21,10 +22,11 @@ T = TypeVar("T")
 class FollowUp(NamedTuple):
     """What is to be done: score what is due of these series, if any; send what the topic lacks, if asked.
 
-    ``scores``: look for scores that the topic lacks too.
+    ``settled``: only these sessions; None is all. ``scores``: look for scores that the topic lacks too.
     """
 
     series: Sequence[SessionSeries] | None
+    settled: Collection[SessionKey] | None
     send: bool
     scores: bool
 
@@ -43,8 +45,8 @@ class Book(Protocol):
     def places(self) -> dict[StreamPlace, int]:
         """Return how far every place of every stream is in the tables."""
 
-    def score(self, series: Sequence[SessionSeries]) -> int:
-        """Score what is due; return how many."""
+    def score(self, series: Sequence[SessionSeries], settled: Collection[SessionKey] | None) -> int:
+        """Score what is due, of some sessions or of all; return how many."""
 
     def publish(self, scores: bool) -> int:
         """Send what the topic does not have of the ledger yet; return how many messages."""
@@ -61,7 +63,7 @@ def follow_up(book: Book, work: FollowUp, at: Callable[[str], None]) -> Followed
     scored = 0
     if work.series is not None:
         stored = book.places()
-        scored = book.score(work.series)
+        scored = book.score(work.series, work.settled)
         if scored:
             at("scored")
     sent = 0

@@ -32,7 +32,7 @@ from streamlake_assets.market.types import Instrument
 from streamlake_assets.sidecar import after_work
 from streamlake_assets.sidecar.after_work import AtOnce, Followed, FollowUp, follow_up
 from streamlake_assets.sidecar.session_states import SessionStates, Settled
-from streamlake_assets.stores.ledger import Issued
+from streamlake_assets.stores.ledger import Issued, SessionKey
 from streamlake_assets.stores.session_seed import Place, Seed, StreamPlace
 
 MOST_MESSAGES: Final = 2_000
@@ -128,10 +128,12 @@ class ScoreLoop:
         self._stored: set[Instrument] = set()
         self._pending: dict[Instrument, Settled | None] = {}
         """Instruments whose next session is to be forecast, and the bar that asks for it."""
-        self._unscored: dict[Place, int] = {}
-        """Next offset after the newest settled bar of each place that nothing was scored by yet."""
-        self._scoring: dict[Place, int] = {}
-        """What was unscored when the work that goes on beside the loop was asked for."""
+        self._unlooked: dict[Place, int] = {}
+        """Where the topics were begun: until the tables are as far and all that was due by then is scored."""
+        self._unscored: dict[SessionKey, tuple[Place, int]] = {}
+        """Settled sessions that nothing was scored by yet: place and next offset of their newest bar."""
+        self._scoring: tuple[dict[Place, int], dict[SessionKey, tuple[Place, int]]] = ({}, {})
+        """What was unlooked and unscored when the work that goes on beside the loop was asked for."""
         self._score_at = 0.0
         self._score_pause = SOON_S
         self._ask_at = 0.0
@@ -156,8 +158,12 @@ class ScoreLoop:
     @property
     def idle(self) -> bool:
         """Whether nothing that was taken waits for a forecast, a score or its message."""
-        busy = (self._pending and self._champions.models) or self._unscored or self._unsent or self._following
+        busy = (self._pending and self._champions.models) or self._to_score or self._unsent or self._following
         return not busy
+
+    @property
+    def _to_score(self) -> bool:
+        return bool(self._unlooked or self._unscored)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return where to begin: called by the reader when partitions are assigned.
@@ -181,6 +187,7 @@ class ScoreLoop:
         """Forget the state: partitions were given up, and it begins anew with the next ones."""
         self._states = None
         self._pending.clear()
+        self._unlooked.clear()
         self._unscored.clear()
 
     def turn(self) -> Done:
@@ -189,7 +196,7 @@ class ScoreLoop:
         Raises:
             IntegrityError: the stream, the tables or the ledger contradict each other.
         """
-        waits = not self.in_outage and (self._unscored or (self._pending and self._champions.models))
+        waits = not self.in_outage and (self._to_score or (self._pending and self._champions.models))
         messages = self._reader.take(MOST_MESSAGES, SOON_S if waits else WAIT_S)
         done = Done()
         if self._states is None:
@@ -218,7 +225,7 @@ class ScoreLoop:
         self._stored = set(self._states.by_instrument)
         self._pending = dict.fromkeys(self._states.with_sessions)
         # what settled while nobody watched is due now
-        self._unscored = self._states.begins()
+        self._unlooked = self._states.begins()
         self._log.info("begun", instruments=len(self._stored))
         return self._states
 
@@ -229,10 +236,10 @@ class ScoreLoop:
         return states
 
     def _note(self, settled: Settled) -> None:
-        if not self._unscored:
+        if not self._to_score:
             self._score_pause = SOON_S
             self._score_at = self._monotonic() + SOON_S
-        self._unscored[settled.place] = max(settled.next_offset, self._unscored.get(settled.place, 0))
+        self._unscored[settled.instrument, settled.session] = (settled.place, settled.next_offset)
         if settled.is_new:
             self._pending[settled.instrument] = settled
 
@@ -302,12 +309,14 @@ class ScoreLoop:
         """Take what was done beside the loop, and ask for what is due; done within the turn, it is taken at once."""
         self._take(done)
         if self._following is None:
-            score = bool(self._unscored) and self._monotonic() >= self._score_at
+            score = self._to_score and self._monotonic() >= self._score_at
             if score or self._unsent:
-                series = [state.series() for state in states.by_instrument.values()] if score else None
-                work = FollowUp(series, self._unsent, self._unsent_scores)
+                settled = None if self._unlooked else set(self._unscored)
+                of = states.by_instrument if settled is None else {instrument for instrument, _ in settled}
+                series = [states.by_instrument[instrument].series() for instrument in sorted(of)] if score else None
+                work = FollowUp(series, settled, self._unsent, self._unsent_scores)
                 self._unsent = self._unsent_scores = False
-                self._scoring = dict(self._unscored)
+                self._scoring = (dict(self._unlooked), dict(self._unscored))
                 self._following = self._beside.submit(follow_up, self._book, work, self._at)
                 self._take(done)
 
@@ -322,10 +331,14 @@ class ScoreLoop:
             raise
         done.scored, done.sent = done.scored + followed.scored, done.sent + followed.sent
         if followed.stored is not None:
-            for place, offset in self._scoring.items():
-                # what settled meanwhile was not among the series that were scored, though the tables may have it
-                if self._unscored.get(place) == offset and self._stored_to(followed.stored, place) >= offset:
-                    del self._unscored[place]
+            unlooked, unscored = self._scoring
+            for place, offset in unlooked.items():
+                if self._unlooked.get(place) == offset and self._stored_to(followed.stored, place) >= offset:
+                    del self._unlooked[place]
+            for session, (place, offset) in unscored.items():
+                # what came meanwhile was not among the series that were scored, though the tables may have it
+                if self._unscored.get(session) == (place, offset) and self._stored_to(followed.stored, place) >= offset:
+                    del self._unscored[session]
             self._score_pause = min(2 * self._score_pause, SLOWEST_S)
             self._score_at = self._monotonic() + self._score_pause
 

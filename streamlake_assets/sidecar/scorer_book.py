@@ -3,7 +3,7 @@
 Belongs here: the real side of the loop's protocols. Stays out: the loop (``score_loop``), process matters (``scorer``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -21,7 +21,7 @@ from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.forecast_topic import ForecastTopic, sent_messages
 from streamlake_assets.sidecar.serving_champions import ServingChampions
 from streamlake_assets.stores import ledger, ledger_feed, model_register, session_seed
-from streamlake_assets.stores.ledger import Issued
+from streamlake_assets.stores.ledger import Issued, SessionKey
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.session_seed import Seed, StreamPlace
@@ -74,9 +74,9 @@ class ScorerBook:
         """Commit forecasts to the ledger, all or none; it marks those that come too late."""
         return ledger.issue(self.engine, forecasts)
 
-    def score(self, series: Sequence[SessionSeries]) -> int:
-        """Score what is due; return how many."""
-        return forecasting.score_due(self.engine, series)
+    def score(self, series: Sequence[SessionSeries], settled: Collection[SessionKey] | None) -> int:
+        """Score what is due, of some sessions or of all; return how many."""
+        return forecasting.score_due(self.engine, series, settled)
 
     def publish(self, scores: bool) -> int:
         """Send what the topic lacks of the ledger; return how many messages.

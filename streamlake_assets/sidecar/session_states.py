@@ -4,6 +4,7 @@ Belongs here: which messages matter, decoding them, where each topic is read fro
 is in force (``market.feature_state``), what is done with a settled session (``score_loop``).
 """
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -25,6 +26,7 @@ class Settled(NamedTuple):
     """
 
     instrument: Instrument
+    session: dt.date
     place: Place
     next_offset: int
     is_new: bool
@@ -110,10 +112,12 @@ class SessionStates:
         before = state.newest
         if before is None:
             state.asset_class = bar.asset_class
-        if not state.put_bar(session_version(bar, self._seed.rank(bar.source))) or state.newest is None:
+        version = session_version(bar, self._seed.rank(bar.source))
+        if not state.put_bar(version) or state.newest is None:
             return None
         return Settled(
             bar.instrument,
+            version.session,
             (message.topic, message.partition),
             message.offset + 1,
             before is None or state.newest > before,

@@ -244,6 +244,16 @@ def test_a_forecast_is_due_once_its_session_has_a_settled_daily_bar(known: Datab
     assert (row.realised, row.error, row.covered) == (0.0105, 0.0095, True)
 
 
+def test_who_knows_what_settled_looks_at_nothing_else(known: Database) -> None:
+    ledger.issue(known.writer, [forecast()])
+    settle(known)
+    this = Instrument(forecast().symbol, forecast().exchange)
+    assert ledger.due(known.writer, {(this, NEXT - dt.timedelta(days=1))}) == []
+    assert ledger.due(known.writer, {(Instrument("OTHER", this.exchange), NEXT)}) == ledger.due(known.writer, []) == []
+    (waiting,) = ledger.due(known.writer, {(this, NEXT), (this, NEXT - dt.timedelta(days=1))})
+    assert waiting.forecast == forecast()
+
+
 def test_a_late_forecast_is_never_due(known: Database) -> None:
     settle(known)
     ledger.issue(known.writer, [forecast()])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -214,12 +215,16 @@ def test_a_killed_java_is_an_error_in_time_and_the_engine_can_be_opened_again(
     rows = worker.transfer(FOREST, x, y)
     assert worker.spark.pid is not None
     others = javas() - {worker.spark.pid}
-    psutil.Process(worker.spark.pid).kill()
+    killed = psutil.Process(worker.spark.pid)
+    born = killed.create_time()
+    killed.kill()
     started = time.monotonic()
     with pytest.raises(ServerError, match=r"Spark ended while fitting log_range_forest \(exit code -9\)"):
         worker.fit_rows(FOREST, rows)
     assert time.monotonic() - started < 60
     assert worker.spark.pid is None
+    # Java had no time to tidy up: what it wrote went with the folder
+    assert not [left for left in Path(tempfile.gettempdir()).glob("spark-*") if left.stat().st_mtime >= born]
     worker.release(rows)
     # what was fetched before still forecasts
     assert np.isfinite(models["forest"].predict(x)).all()
