@@ -67,11 +67,13 @@ chromium:
 demo: setup ## the whole chain on real bars, then UI and page until Ctrl-C
 	@exec $(BIN)/streamlake demo $(if $(ONCE),--once) $(if $(SPEED),--speed $(SPEED)) $(if $(JSON),--json)
 
+# first what needs no server, on all cores; both parts run whatever the first says
 test: setup test-servers chromium ## every test but the slow ones
-	@exec $(BIN)/python -m pytest -m 'not slow'
+	@failed=0; $(BIN)/python -m pytest -q -n logical -m '$(FAST)' || failed=$$?; \
+	$(BIN)/python -m pytest --durations=25 -m 'not slow and not ($(FAST))' || failed=$$?; exit $$failed
 
-test-full: setup test-servers chromium ## every test
-	@exec $(BIN)/python -m pytest
+test-full: setup test-servers chromium ## every test, with new examples
+	@exec $(BIN)/python -m pytest --hypothesis-profile=searching
 
 check: $(STAMP) ## format, lint, types, imports, Dagster definitions, fast tests
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ def password() -> str:
 
 
 def mysql_url(role: str) -> str:
-    """Return the URL of one of the four MySQL users, with a new password."""
+    """Return the URL of one of the five MySQL users, with a new password."""
     return f"mysql+pymysql://streamlake_{role}:{password()}@mysql:3306/{DATABASE}?charset=utf8mb4"
 
 
@@ -39,11 +39,16 @@ def wanted() -> dict[str, str]:
         "mysql_root_password": password(),
         "mysql_migrate_url": mysql_url("migrate"),
         "mysql_bi_url": mysql_url("bi"),
+        "mysql_actions_url": mysql_url("actions"),
         "mongo_root_password": password(),
         "mongo_reader_url": mongo_url("streamlake_reader"),
         "nifi_password": password(),
         "elastic_password": password(),
+        # who knows it may act on the page
+        "panel_password": password(),
         # of the providers: put yours there
+        "panel_oauth_key": "",
+        "panel_oauth_secret": "",
         "massive_key": "",
         "alpha_vantage_key": "",
         # what runs read: the whole folder is mounted into their containers, under these names

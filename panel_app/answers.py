@@ -42,7 +42,10 @@ export function render({ model }) {
   const draw = () => { box.innerHTML = model.html; };
   box.addEventListener("click", (event) => {
     const found = event.target.closest("[data-pick]");
-    if (found) { model.picked = found.dataset.pick; }
+    if (!found) { return; }
+    // the same button twice is two presses
+    if (model.picked === found.dataset.pick) { model.picked = ""; }
+    model.picked = found.dataset.pick;
   });
   model.on("html", draw);
   draw();

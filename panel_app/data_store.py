@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from panel_app.actions import nobody_may
 from panel_app.board import KAFKA, MYSQL, SERVERS, Checks, Heartbeat, Status, replay_at
 from panel_app.series import Delta, Series, SeriesKey, join_history, tail_bar
 from panel_app.shelf import Shelf
@@ -66,6 +67,8 @@ class DataStore:
         """Set when something must be read at once."""
         self.shelf = Shelf(now)
         """Answers to everything that is not a live series."""
+        self.actions = nobody_may()
+        """What viewers may ask for."""
         self._lock = threading.RLock()
         self._checks = Checks()
         self._overview = Overview()

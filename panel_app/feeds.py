@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from panel_app.actions import start_actions
 from panel_app.board import DOCUMENTS, KAFKA, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.readers import Readers
@@ -212,6 +213,7 @@ def _decode(message: Message) -> Bar | None:
 def start_data_store(settings: Settings) -> DataStore:
     """Make the store of this process and start what fills it; the threads end with the process."""
     store = DataStore()
+    store.actions = start_actions(settings)
     readers = Readers(settings, store.shelf)
     Feeds(settings, store).start()
     readers.start()

@@ -29,6 +29,7 @@ STYLE: Final = f"""
 .heading .up {{ color: {COLOURS[False, True]}; }}
 .heading .down {{ color: {COLOURS[False, False]}; }}
 .quiet {{ opacity: .72; }}
+a {{ color: inherit; }}
 .notice {{ color: var(--warn); font-weight: 600; }}
 .cards {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }}
 .card {{ border: 1px solid rgba(127, 137, 150, .35); border-radius: 10px; padding: 12px 14px; min-width: 0; }}
@@ -62,7 +63,8 @@ th {{ font-weight: 600; opacity: .75; }}
 tbody tr:hover {{ background: rgba(127, 137, 150, .1); }}
 .pick {{ font: inherit; color: inherit; background: transparent; border: 1px solid rgba(127, 137, 150, .5);
   border-radius: 6px; padding: 0 8px; cursor: pointer; }}
-.pick:hover, .pick.on {{ background: rgba(91, 141, 239, .22); border-color: #5b8def; }}
+.pick:disabled {{ opacity: .5; cursor: not-allowed; }}
+.pick:hover:enabled, .pick.on {{ background: rgba(91, 141, 239, .22); border-color: #5b8def; }}
 dl {{ display: grid; grid-template-columns: minmax(120px, max-content) 1fr; gap: 2px 14px; margin: 4px 0; }}
 dt {{ opacity: .72; }}
 dd {{ margin: 0; min-width: 0; overflow-wrap: anywhere; }}

@@ -129,8 +129,14 @@ def dead_summary(answer: DeadAnswer) -> str:
     return tables.section("Dead letters", f"<p>{tables.badge(Badge(tone, said))}</p>", by_reason)
 
 
-def letters(answer: DeadAnswer, picked: int | None) -> str:
-    """Return the newest letters, each with a button that shows what it said."""
+def letters(answer: DeadAnswer, picked: int | None, acts: Mapping[int, tuple[Cell, Cell]] | None = None) -> str:
+    """Return the newest letters, each with a button that shows what it said.
+
+    Args:
+        answer: what was read.
+        picked: whose payload is shown.
+        acts: letter -> button that replays it, what is known of that; None: these letters cannot be replayed.
+    """
     rows = [
         (
             str(one.id),
@@ -142,11 +148,13 @@ def letters(answer: DeadAnswer, picked: int | None) -> str:
             tables.moment(one.broker_time),
             one.state,
             Cell("shown" if one.id == picked else "payload", "on" if one.id == picked else "", str(one.id)),
+            *((acts or {}).get(one.id, (Cell(""), Cell(""))) if acts is not None else ()),
         )
         for one in answer.letters
     ]
-    head = ("id", "reason", "what was wrong", "key", "topic", "offset", "broker time", "state", "")
-    return tables.table(head, rows, text=5, last=3, empty="none in this state")
+    head = ["id", "reason", "what was wrong", "key", "topic", "offset", "broker time", "state", ""]
+    more = ["", "asked for"] if acts is not None else []
+    return tables.table(head + more, rows, text=5, last=3 + len(more), empty="none in this state")
 
 
 def letter_page(letter: Letter, payload: bytes | None) -> str:

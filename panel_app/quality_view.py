@@ -1,30 +1,46 @@
-"""The view of quality and operations: servers, lag, latency, counts, dead letters; reading only.
+"""The view of quality and operations: servers, lag, latency, counts, dead letters, alerts; replay and acknowledge.
 
-Belongs here: panes and widgets of this view. Stays out: words and tables (``quality_tables``), reading (``readers``).
+Belongs here: panes and widgets of this view. Stays out: words and tables (``quality_tables``, ``action_tables``),
+reading (``readers``), who may act (``actions``).
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from panel_app import action_tables, tables
 from panel_app import quality_tables as words
-from panel_app import tables
+from panel_app.action_tables import Target, Told
+from panel_app.actions import Wish
 from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, html, pick_table, pmui, put
 from panel_app.data_store import DataStore
-from panel_app.questions import Counts, DeadLetters, LetterPayload, Operations
+from panel_app.questions import Asked, Counts, DeadLetters, Inbox, LetterPayload, Operations
+from panel_app.selection import ViewName
 from panel_app.shelf import Question
+from panel_app.viewer import session_user
+from streamlake_assets.errors import UsageError
+from streamlake_assets.stores.commands import Verb
 from streamlake_assets.stores.dead_letters import STATES, Letter
 from streamlake_assets.stores.page_quality import percentiles
 
 COUNTS = Counts()
 OPERATIONS = Operations()
+ASKED = Asked()
+INBOX = Inbox()
 
 
 class QualityView(AnswerView):
-    """One viewer's look at how the chain is doing."""
+    """One viewer's look at how the chain is doing.
 
-    def __init__(self, store: DataStore) -> None:
+    Args:
+        store: of this server process.
+        who: tells who is logged in in the current session; asked again at every press.
+    """
+
+    def __init__(self, store: DataStore, who: Callable[[], str] = session_user) -> None:
         super().__init__(store)
+        self._who = who
+        self._wishes: dict[Target, Wish] = {}
         self._state = STATES[0]
         self._picked: int | None = None
         self._letters_shown: dict[int, Letter] = {}
@@ -37,8 +53,13 @@ class QualityView(AnswerView):
         self._dead, self._letter, self._recorded = html(), html(), html()
         self._letters = pick_table()
         self._letters.param.watch(self._letter_picked, "picked")
+        self._login, self._asked = html(), html()
+        self._inbox = pick_table()
+        self._inbox.param.watch(self._alert_picked, "picked")
         self.body = column(
             self._age,
+            self._login,
+            self._inbox,
             self._servers,
             self._processes,
             self._latency,
@@ -49,16 +70,21 @@ class QualityView(AnswerView):
             self._choice,
             self._letter,
             self._letters,
+            self._asked,
             self._recorded,
         )
 
     def questions(self) -> Sequence[Question]:
         """Return what is asked."""
         payload = [] if self._picked is None else [LetterPayload(self._picked)]
-        return (OPERATIONS, COUNTS, DeadLetters(self._state), *payload)
+        return (OPERATIONS, COUNTS, ASKED, INBOX, DeadLetters(self._state), *payload)
 
     def draw(self) -> None:
         """Draw what is known."""
+        user = self._who()
+        refusal = self._store.actions.refusal(user)
+        put(self._login, action_tables.login_line(self._store.actions.off, user, refusal, ViewName.QUALITY.value))
+        known = self._told()
         counts = self._watching.answer(COUNTS)
         if counts.at is not None:
             put(self._counts, words.counts(counts.value))
@@ -66,7 +92,7 @@ class QualityView(AnswerView):
         if dead.at is not None:
             self._letters_shown = {letter.id: letter for letter in dead.value.letters}
             put(self._dead, words.dead_summary(dead.value))
-            put(self._letters, words.letters(dead.value, self._picked))
+            put(self._letters, words.letters(dead.value, self._picked, self._replays(known, refusal)))
         letter = self._letters_shown.get(self._picked) if self._picked is not None else None
         if letter is None:
             put(self._letter, "")
@@ -77,6 +103,12 @@ class QualityView(AnswerView):
         answer = self._watching.answer(OPERATIONS)
         if answer.at is not None:
             put(self._recorded, words.checks_and_alerts(answer.value))
+        inbox = self._watching.answer(INBOX)
+        if inbox.at is not None:
+            put(self._inbox, action_tables.inbox(inbox.value, known, refusal))
+        asked = self._watching.answer(ASKED)
+        if asked.at is not None:
+            put(self._asked, action_tables.asked(asked.value))
 
     def draw_ages(self, now: dt.datetime) -> None:
         """Draw what changes by itself: ages, lag, servers, latency to this process."""
@@ -98,8 +130,51 @@ class QualityView(AnswerView):
             if self._in_sight:
                 self.ask()
 
+    def _told(self) -> dict[Target, Told]:
+        commands = self._watching.answer(ASKED).value or []
+        written = {one.request for one in commands}
+        self._wishes = {target: wish for target, wish in self._wishes.items() if wish.request not in written}
+        return action_tables.told(commands, self._wishes, self._store.now())
+
+    def _replays(self, known: dict[Target, Told], refusal: str) -> dict[int, tuple[Any, Any]] | None:
+        if self._state != STATES[0]:
+            return None
+        found = {}
+        for number in self._letters_shown:
+            target = (Verb.REPLAY.value, number)
+            told = known.get(target)
+            found[number] = (action_tables.button("Replay", target, told, refusal), action_tables.beside(told))
+        return found
+
     def _letter_picked(self, event: Any) -> None:
+        target = action_tables.target_of(event.new)
+        if target is not None:
+            letter = self._letters_shown.get(target[1])
+            self._press(target, Verb.REPLAY, letter is not None and letter.state == STATES[0])
+            self._letters.picked = ""
+            return
         number = int(event.new) if event.new.isascii() and event.new.isdigit() and len(event.new) < 19 else None
         if number in self._letters_shown and number != self._picked and self._in_sight:
             self._picked = number
             self.ask()
+
+    def _alert_picked(self, event: Any) -> None:
+        target = action_tables.target_of(event.new)
+        if target is not None:
+            shown = self._watching.answer(INBOX).value or []
+            self._press(target, Verb.ACKNOWLEDGE, any(one.id == target[1] and not one.acked_by for one in shown))
+            self._inbox.picked = ""
+
+    def _press(self, target: Target, verb: Verb, is_shown: bool) -> None:
+        """Ask for what was pressed, if it can be pressed here and the session's user may.
+
+        A browser may send anything: a button that was not shown, or one that could not be pressed.
+        """
+        told = self._told().get(target)
+        if target[0] != verb or not is_shown or not self._in_sight or (told is not None and told.open):
+            return
+        try:
+            self._wishes[target] = self._store.actions.ask(self._who(), verb, target[1])
+        except UsageError as refused:
+            self._wishes[target] = Wish("", verb, target[1], "", problem=str(refused))
+        self.draw()

@@ -118,6 +118,18 @@ class OperationsAnswer(msgspec.Struct, frozen=True):
     alerts: list[AlertLine]
 
 
+class Inbox(Question, frozen=True):
+    """What is not well now; answered by a list of ``OpenAlert``. A question of its own: it needs MySQL alone."""
+
+    every_s: ClassVar[float] = 2.0
+
+
+class Asked(Question, frozen=True):
+    """The newest commands that pages asked for; answered by a list of ``Command``, the newest first."""
+
+    every_s: ClassVar[float] = 1.0
+
+
 class Glance(Question, frozen=True):
     """The newest sessions of every instrument; answered by a tuple of ``GlanceLine``."""
 

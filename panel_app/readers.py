@@ -25,7 +25,7 @@ from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterEr
 from streamlake_assets.market.features import LOOKBACK
 from streamlake_assets.market.messages import Message
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.stores import count_ledger, dead_letters, model_register, page_ledger, page_measures
+from streamlake_assets.stores import commands, count_ledger, dead_letters, model_register, page_ledger, page_measures
 from streamlake_assets.stores import page_quality as quality
 from streamlake_assets.stores import page_queries as ask
 from streamlake_assets.stores.documents import DocumentStore
@@ -38,6 +38,7 @@ TimesBetween = Callable[[str, Mapping[int, int], Mapping[int, int]], Sequence[dt
 THREADS: Final = 3
 """A slow question leaves two for the others."""
 MOST_LETTERS: Final = 200
+MOST_COMMANDS: Final = 200
 MOST_GLANCES: Final = 24
 _TAKE_S: Final = 1.0
 _MESSAGE_WAIT_S: Final = 3.0
@@ -65,6 +66,8 @@ class Readers:
             q.DeadLetters: self._dead_letters,
             q.LetterPayload: self._payload,
             q.Operations: lambda _: self._operations(),
+            q.Inbox: lambda _: self._inbox(),
+            q.Asked: lambda _: self._asked(),
             q.Indicators: self._indicators,
             q.Glance: lambda _: self._glance(),
         }
@@ -166,6 +169,14 @@ class Readers:
                 quality.checks(connection),
                 quality.alerts(connection),
             )
+
+    def _inbox(self) -> list[quality.OpenAlert]:
+        with self._mysql.snapshot("reading the inbox of alerts") as connection:
+            return quality.open_alerts(connection)
+
+    def _asked(self) -> list[commands.Command]:
+        with self._mysql.snapshot("reading commands") as connection:
+            return commands.newest(connection, MOST_COMMANDS)
 
     def _indicators(self, asked: q.Indicators) -> q.IndicatorsAnswer:
         begun = time.monotonic()

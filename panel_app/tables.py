@@ -20,11 +20,15 @@ _LONG_WORDS: Final = 46
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """A text with a tone (``ok``, ``warn``, ``bad``, ``quiet`` or none); with ``pick`` it is a button of that value."""
+    """A text with a tone (``ok``, ``warn``, ``bad``, ``quiet`` or none).
+
+    With ``pick`` it is a button of that value; with ``off`` one that cannot be pressed, and why.
+    """
 
     text: str
     tone: str = ""
     pick: str = ""
+    off: str = ""
 
 
 def table(
@@ -73,6 +77,8 @@ def _cell(cell: str | Cell) -> str:
     if isinstance(cell, str):
         return escape(cell)
     shown = escape(cell.text)
+    if cell.off:
+        return f'<button type="button" class="pick" disabled title="{escape(cell.off)}">{shown}</button>'
     if cell.pick:
         return f'<button type="button" class="pick {cell.tone}" data-pick="{escape(cell.pick)}">{shown}</button>'
     return f'<span class="{cell.tone}">{shown}</span>' if cell.tone else shown

@@ -38,6 +38,7 @@ class DatabaseRole(StrEnum):
     WRITER = "writer"
     READER = "reader"
     BI = "bi"
+    ACTIONS = "actions"
 
 
 class _SecretFiles(SecretsSettingsSource):
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     mysql_writer_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for the consumer; empty: MYSQL_URL")
     mysql_reader_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for pages; empty: MYSQL_URL")
     mysql_bi_url: SecretStr = Field(SecretStr(""), description="As MYSQL_URL, for BI tools; empty: MYSQL_URL")
+    mysql_actions_url: SecretStr = Field(
+        SecretStr(""), description="As MYSQL_URL, for what pages ask to be done; empty: MYSQL_URL"
+    )
     mongo_url: SecretStr = Field(SecretStr(""), description="mongodb://… of a MongoDB; empty: a local stand-in")
     local_mysql: Literal["auto", "mysql", "mariadb"] = Field(
         "auto", description="Local server: auto takes the real MySQL where apt can fetch it, else MariaDB"
@@ -87,6 +91,18 @@ class Settings(BaseSettings):
     mongo_port: int = Field(27117, ge=1024, le=65535, description="Port of the local document store")
     dagster_port: int = Field(13000, ge=1024, le=65535, description="Port of the Dagster web server")
     panel_port: int = Field(15006, ge=1024, le=65535, description="Port of the Panel page")
+    panel_password: SecretStr = Field(
+        SecretStr(""), description="Password of the page's login, without which nobody acts on it; empty: no login"
+    )
+    panel_users: str = Field(
+        "", description="Names that may act on the page, separated by commas; empty: any name with the password"
+    )
+    panel_oauth_provider: str = Field(
+        "", description="Provider of the page's login in place of a password, as Panel names it, such as github"
+    )
+    panel_oauth_key: SecretStr = Field(SecretStr(""), description="Client id that the provider gave")
+    panel_oauth_secret: SecretStr = Field(SecretStr(""), description="Client secret that the provider gave")
+    panel_oauth_redirect_uri: str = Field("", description="Address the provider sends back to; empty: the page's own")
     consumer_port: int = Field(19108, ge=1024, le=65535, description="Port of the consumer's /metrics and /healthz")
     scorer_port: int = Field(19109, ge=1024, le=65535, description="Port of the scorer's /metrics and /healthz")
     alerts_port: int = Field(19110, ge=1024, le=65535, description="Port of the alert delivery's /metrics and /healthz")
@@ -108,6 +124,15 @@ class Settings(BaseSettings):
         description="Bad messages in a row that a partition may have; 0: no limit. Past it the partition stops",
     )
     min_history: int = Field(63, ge=60, description="Sessions an instrument needs before it is trained on or forecast")
+    settle_delay_minutes: int = Field(
+        150, ge=0, le=1440, description="Minutes from a session's close until its daily refresh is due"
+    )
+    scheduled_refresh: bool = Field(
+        True, description="Whether the schedules ask for daily refreshes; false: only people do"
+    )
+    afternoon_refresh: bool = Field(
+        True, description="Whether what is new is refreshed at 15:30 Africa/Casablanca too, due or not"
+    )
     engines: str = Field("sklearn,dask,spark", description="Engines that train, separated by commas")
     training_cores: int = Field(2, ge=1, description="Cores that an engine trains on")
     training_timeout_s: int = Field(900, ge=30, description="Seconds after which the training of one engine is ended")
@@ -167,10 +192,30 @@ class Settings(BaseSettings):
     def _users_of_a_named_mysql(self) -> Self:
         """Refuse a URL of one user without MYSQL_URL: its process would use another server than all others."""
         if not self.mysql_url.get_secret_value():
-            for name in ("mysql_writer_url", "mysql_reader_url", "mysql_bi_url"):
+            for name in ("mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mysql_actions_url"):
                 if getattr(self, name).get_secret_value():
                     raise ValueError(f"STREAMLAKE_{name.upper()} is set, so STREAMLAKE_MYSQL_URL must be set too")
         return self
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        """Refuse two logins, and one by a provider that would let everybody act who has an account there."""
+        if not self.panel_oauth_provider:
+            return self
+        if self.panel_password.get_secret_value():
+            raise ValueError("STREAMLAKE_PANEL_PASSWORD and STREAMLAKE_PANEL_OAUTH_PROVIDER are both set: choose one")
+        secrets = (self.panel_oauth_key, self.panel_oauth_secret)
+        if not self.panel_actors or not all(secret.get_secret_value() for secret in secrets):
+            raise ValueError(
+                "STREAMLAKE_PANEL_OAUTH_PROVIDER is set, so STREAMLAKE_PANEL_OAUTH_KEY, "
+                "STREAMLAKE_PANEL_OAUTH_SECRET and STREAMLAKE_PANEL_USERS must be set too"
+            )
+        return self
+
+    @property
+    def panel_actors(self) -> frozenset[str]:
+        """Names that may act on the page; empty: any name that the password came with."""
+        return frozenset(name for part in self.panel_users.split(",") if (name := part.strip()))
 
     @property
     def data_dir(self) -> Path:
@@ -217,6 +262,7 @@ class Settings(BaseSettings):
             DatabaseRole.WRITER: self.mysql_writer_url,
             DatabaseRole.READER: self.mysql_reader_url,
             DatabaseRole.BI: self.mysql_bi_url,
+            DatabaseRole.ACTIONS: self.mysql_actions_url,
         }.get(role)
         if own is not None and own.get_secret_value():
             return own.get_secret_value()
@@ -246,6 +292,9 @@ def local_password(data_dir: Path, role: DatabaseRole) -> str:
         raise SettingError(
             f"no local MySQL in {data_dir}: run `streamlake up` there once, or set STREAMLAKE_MYSQL_URL"
         ) from None
+    except KeyError:
+        # made by an older version, which had no such user
+        raise SettingError(f"{path} has no user {role.value}: start the servers once more") from None
 
 
 def example_env() -> str:

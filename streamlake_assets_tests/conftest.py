@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streamlake_assets.errors import ArtifactError, MissingToolError
@@ -30,6 +31,11 @@ from streamlake_assets.servers.process import (
     marked_processes,
 )
 from streamlake_assets.settings import DATABASE, LOOPBACK, DatabaseRole, Settings
+
+# the same examples in each run, so that a change is judged by what it changed; `make test-full` looks for new ones.
+# No deadline: a busy machine is not a fault
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("searching", deadline=None, print_blob=True)
 
 real_mysql_missing = pytest.StashKey[str]()
 
@@ -61,7 +67,8 @@ def settings_in(home: Path, **changes: object) -> Settings:
         "nifi_port",
         "nifi_management_port",
     )
-    urls = ("mysql_url", "mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mongo_url", "kafka_bootstrap")
+    roles = ("writer", "reader", "bi", "actions")
+    urls = ("mysql_url", *(f"mysql_{role}_url" for role in roles), "mongo_url", "kafka_bootstrap", "panel_password")
     values: dict[str, object] = {port: free_port() for port in ports}
     values |= dict.fromkeys(urls, "")
     values |= {"home": home, "local_mysql": "mariadb"}

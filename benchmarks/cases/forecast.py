@@ -53,8 +53,8 @@ from streamlake_assets.stores.mysql import make_engine
 NAME = "forecast"
 RATES = (100, 1_000)
 SECONDS = 20
-WARM_SESSIONS = 20
-"""A second each: a broker that has just started compiles itself for as long, on one core."""
+WARM_SESSIONS = 60
+"""A second each: a broker that has just started compiles itself, on one core, for about as long."""
 IDLE_S = 20.0
 METRIC = "streamlake_event_to_forecast_seconds"
 EXCHANGE = "XNYS"

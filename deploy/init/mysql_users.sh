@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# First start of the MySQL container: the four users, with the names and passwords of the URLs that their processes
+# First start of the MySQL container: the five users, with the names and passwords of the URLs that their processes
 # read. Tables, and who may do what on which, are made by `streamlake migrate` as the migrate user.
 # The image's entrypoint sources this file and defines docker_process_sql.
 
@@ -25,7 +25,7 @@ streamlake_user() { # the URL's file -> NAME PASSWORD
 
 streamlake_users() {
   local role account name password
-  for role in migrate writer reader bi; do
+  for role in migrate writer reader bi actions; do
     account=$(streamlake_user "${INIT_SECRETS:-/run/secrets}/mysql_${role}_url") || return 1
     name=${account% *}
     password=${account#* }

@@ -7,6 +7,7 @@ mean (``market.alert_rules``), lines of YAML (``yaml_lines``).
 import re
 from collections.abc import Callable, Collection, Mapping
 from email.utils import parseaddr
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,25 +24,33 @@ from streamlake_assets.errors import UsageError
 from streamlake_assets.market.alert_rules import (
     DURATION,
     HEARTBEATS,
-    NAME,
     REFERENCE,
     WATCHED_ELSEWHERE,
     Chat,
     Duration,
     Mail,
-    Name,
     Rule,
     Rules,
     Target,
     Webhook,
 )
-from streamlake_assets.market.alerts import Kind, Severity
+from streamlake_assets.market.alerts import NAME, Kind, Name, Severity
+from streamlake_assets.market.targets import Target as ForecastTarget
+from streamlake_assets.market.thresholds import Threshold
+from streamlake_assets.market.types import Interval
 
 LOCAL_MAIL: Final = ("127.0.0.1", "::1", "localhost")
 LEAST_SECRET: Final = 16
 """Characters that a webhook's secret has at least."""
-_PARTS: Final = ("targets", "rules", "heartbeats")
+_PARTS: Final = ("targets", "rules", "heartbeats", "thresholds")
 _AT: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
+_ENUMS: Final[Mapping[str | int, type[StrEnum]]] = {
+    "on": Kind,
+    "severity": Severity,
+    "interval": Interval,
+    "target": ForecastTarget,
+}
+_TAGS: Final[Mapping[str | int, str]] = {"targets": "webhook, mail, chat", "thresholds": "price, volatility, forecast"}
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]*)`")
 
 _WORDS: Final = {
@@ -125,15 +134,20 @@ class _Loader:
         targets = self._each(value, "targets", Target)
         rules = self._each(value, "rules", Rule)
         heartbeats = self._heartbeats(value)
+        thresholds = self._each(value, "thresholds", Threshold)
         if self.problems:
             return None
-        return Rules(tuple(targets), tuple(rules), heartbeats)
+        return Rules(tuple(targets), tuple(rules), heartbeats, tuple(thresholds))
 
     def judge(self, rules: Rules, checks: Collection[str] | None) -> None:
         """Look for what the shape alone does not show: names without a meaning, URLs, secrets."""
-        for part, names in (("targets", [t.name for t in rules.targets]), ("rules", [r.name for r in rules.rules])):
+        parts = {"targets": rules.targets, "rules": rules.rules, "thresholds": rules.thresholds}
+        for part, found in parts.items():
+            names = [one.name for one in found]
+            # limits and rules are kept in one table
+            taken = [rule.name for rule in rules.rules] if part == "thresholds" else []
             for number, name in enumerate(names):
-                if name in names[:number]:
+                if name in [*taken, *names[:number]]:
                     self._wrong((part, number, "name"), f"the name {name!r} is taken")
         known = {target.name for target in rules.targets}
         for number, rule in enumerate(rules.rules):
@@ -253,9 +267,13 @@ class _Loader:
             where = _AT.search(str(error))
             reason = _AT.sub("", str(error)).replace("Object ", "it ")
             reason = _WORDS.get(reason, reason)
+            if reason.startswith("Invalid value"):
+                reason = f"{reason}: there are {_TAGS.get(place[0], 'none')}"
             if reason.startswith("Invalid enum value"):
-                there = Kind if "on" in _steps(where[1] if where else "") else Severity
-                reason = f"{reason}: there are {', '.join(there)}"
+                named = next(
+                    (step for step in reversed(_steps(where[1] if where else "")) if step in _ENUMS), "severity"
+                )
+                reason = f"{reason}: there are {', '.join(_ENUMS[named])}"
             inner = (*place, *(_steps(where[1]) if where else ()))
             if unknown := _UNKNOWN.match(str(error)):
                 inner = (*inner, unknown[1])
@@ -301,6 +319,16 @@ rules:
     targets: [ops]
     severity: warning
     cooldown: 10m
+thresholds:
+  - name: ibm-cheap
+    of: price
+    instruments: [IBM]
+    below: 180
+    hysteresis: 0.02
+  - name: wild
+    of: volatility
+    bars: 5
+    above: 0.03
 heartbeats:
   consumer: 60s
   scorer: 60s

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from streamlake_assets.defs import features
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.flows import benchmark as flow
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
 
@@ -45,10 +46,13 @@ def benchmark(
     )
 
 
-@dg.asset_check(
-    asset=benchmark,
-    description="The certificate is valid, every engine was measured or is named missing, results are near enough",
+@check(
+    benchmark,
+    "The certificate is valid, every engine was measured or is named missing, results are near enough",
+    limit="a valid certificate, every engine measured or named",
+    remedy="The report names what failed. Without parity of the engines no time is worth comparing: mend the "
+    "spec, materialise again.",
 )
-def benchmark_is_valid(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def benchmark_is_valid(stores: StoreAccess) -> Verdict:
     """Judge the stored report."""
-    return check_result(flow.judge(stores.documents.report(flow.REPORT)))
+    return flow.judge(stores.documents.report(flow.REPORT))

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from streamlake_assets.defs import documents
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.flows import claims
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
 
@@ -40,9 +41,13 @@ def claims_audit(config: ClaimsConfig, stores: dg.ResourceParam[StoreAccess]) ->
     )
 
 
-@dg.asset_check(
-    asset=claims_audit, description="Each figure is reproduced in its band; no honest skill is too good to be true"
+@check(
+    claims_audit,
+    "Each figure is reproduced in its band; no honest skill is too good to be true",
+    limit="each figure in its band",
+    remedy="The report names the claim. Either the reproduction or our own evaluation changed: find out which "
+    "before publishing anything.",
 )
-def claims_are_reproduced(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def claims_are_reproduced(stores: StoreAccess) -> Verdict:
     """Judge the stored audit."""
-    return check_result(claims.judge_claims(stores.documents.report(claims.REPORT)))
+    return claims.judge_claims(stores.documents.report(claims.REPORT))

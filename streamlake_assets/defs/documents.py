@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from streamlake_assets.defs import raw
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import observations
 from streamlake_assets.flows.calendar_sessions import refresh_calendar_sessions
 from streamlake_assets.flows.documents import refresh_documents
@@ -61,6 +62,7 @@ def _feature_buckets() -> dg.AssetSpec:
 
 
 @dg.multi_asset(specs=[_session_bars(), _feature_buckets()], name="documents")
+@tried_again
 def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> Iterator[dg.MaterializeResult[None]]:
     """Refresh what the bars stored since the last refresh have touched."""
     refresh_calendar_sessions(stores.writer)
@@ -76,27 +78,42 @@ def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> I
     )
 
 
-@dg.asset_check(
-    asset=SESSION_BARS, blocking=True, description="A session summed from its own bars equals its daily bar exactly"
+@check(
+    SESSION_BARS,
+    "A session summed from its own bars equals its daily bar exactly",
+    limit="no document apart from its daily bar",
+    remedy="The cache is not its source: materialise documents/session_bars with `full: true`. What is made of "
+    "documents waits for it.",
+    blocking=True,
 )
-def documents_equal_daily_bars(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def documents_equal_daily_bars(stores: StoreAccess) -> Verdict:
     """Compare every document with the settled daily bar of its session."""
     daily = observations.daily_bars_by_key(stores.reader, stores.documents.touch_cursor())
-    return check_result(quality.documents_equal_daily(stores.documents.sessions(), daily))
+    return quality.documents_equal_daily(stores.documents.sessions(), daily)
 
 
-@dg.asset_check(asset=SESSION_BARS, description="Every settled session has its document")
-def documents_cover_sessions(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    SESSION_BARS,
+    "Every settled session has its document",
+    limit="no session missing",
+    remedy="Materialise documents/session_bars; if it stays, with `full: true`.",
+)
+def documents_cover_sessions(stores: StoreAccess) -> Verdict:
     """Find settled daily bars without a document."""
     keys = [document.key for document in stores.documents.sessions()]
     daily = observations.daily_bars_by_key(stores.reader, stores.documents.touch_cursor())
-    return check_result(quality.documents_cover(keys, daily))
+    return quality.documents_cover(keys, daily)
 
 
-@dg.asset_check(asset=FEATURE_BUCKETS, description="The buckets hold every complete session, each once")
-def buckets_hold_every_session(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    FEATURE_BUCKETS,
+    "The buckets hold every complete session, each once",
+    limit="none missing, none twice",
+    remedy="Materialise documents/session_bars and documents/feature_buckets with `full: true`.",
+)
+def buckets_hold_every_session(stores: StoreAccess) -> Verdict:
     """Compare the number of sessions in buckets with that of complete documents."""
     complete = sum(document.complete for document in stores.documents.sessions())
     held = sum(len(series) for series in stores.documents.series())
     facts = {"complete_sessions": complete, "in_buckets": held}
-    return check_result(Verdict(complete == held, f"{held} of {complete} complete sessions are in buckets", facts))
+    return Verdict(complete == held, f"{held} of {complete} complete sessions are in buckets", facts)

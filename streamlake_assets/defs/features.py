@@ -5,9 +5,11 @@ import datetime as dt
 import dagster as dg
 
 from streamlake_assets.defs import documents
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import training
 from streamlake_assets.market.frames import TrainingFrame
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
 GROUP = "features"
@@ -38,6 +40,7 @@ def _schema(frame: TrainingFrame) -> dg.TableSchema:
     freshness_policy=DAILY,
     description="One row per instrument and session: features known after it, targets of the next session.",
 )
+@tried_again
 def training_set(config: TrainingSetConfig, stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Write the snapshot."""
     until = None if config.until is None else dt.date.fromisoformat(config.until)
@@ -56,11 +59,14 @@ def training_set(config: TrainingSetConfig, stores: dg.ResourceParam[StoreAccess
     )
 
 
-@dg.asset_check(
-    asset=training_set,
+@check(
+    training_set,
+    "Nothing leaks: no future, no row on both sides of a split, no copy of a target, no level",
+    limit="no finding",
+    remedy="The report names the feature and the rows. Nothing is trained until the feature is mended; a "
+    "forecast made of it would be dishonest.",
     blocking=True,
-    description="Nothing leaks: no future, no row on both sides of a split, no copy of a target, no level",
 )
-def nothing_leaks(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def nothing_leaks(stores: StoreAccess) -> Verdict:
     """Inspect the snapshot against the series it was made of."""
-    return check_result(training.inspect_snapshot(stores.documents, stores.training_sets))
+    return training.inspect_snapshot(stores.documents, stores.training_sets)

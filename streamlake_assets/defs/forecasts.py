@@ -5,7 +5,8 @@ import datetime as dt
 import dagster as dg
 
 from streamlake_assets.defs import documents, models, raw
-from streamlake_assets.defs.common import OWNERS, check_result, table_metadata, table_records
+from streamlake_assets.defs.common import OWNERS, check, table_metadata, table_records
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import champions, forecasting
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
@@ -27,6 +28,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
     metadata=table_metadata(schema.forecasts),
     description="The champions' forecasts of the next session, with interval, committed before it is known.",
 )
+@tried_again
 def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Issue what is not in the ledger yet."""
     speaking = [champions.champion_of(stores.reader, stores.models, target).model for target in Target]
@@ -44,14 +46,20 @@ def next_session(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[
     )
 
 
-@dg.asset_check(asset=next_session, description="The newest forecasts were committed before their session was known")
-def forecasts_are_on_time(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    next_session,
+    "The newest forecasts were committed before their session was known",
+    limit="no late forecast",
+    remedy="The bar was faster than the forecast: is the scorer alive and are the documents fresh? Late ones are "
+    "kept and never counted.",
+)
+def forecasts_are_on_time(stores: StoreAccess) -> Verdict:
     """Count late forecasts among the newest session's."""
     rows = ledger.rows(stores.reader, last=1000)
     newest = max((row.forecast.session for row in rows), default=None)
     late = sum(row.late for row in rows if row.forecast.session == newest)
     facts = {"session": str(newest), "late": late, "limit": 0}
-    return check_result(Verdict(late == 0, f"{late} forecasts for {newest} came too late", facts))
+    return Verdict(late == 0, f"{late} forecasts for {newest} came too late", facts)
 
 
 @dg.asset(
@@ -65,6 +73,7 @@ def forecasts_are_on_time(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetChec
     metadata=table_metadata(schema.forecast_scores),
     description="What happened to each forecast that was on time. Rows are never changed.",
 )
+@tried_again
 def scores(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Score what has settled."""
     scored = forecasting.score_due(stores.writer, stores.documents.series())
@@ -79,11 +88,18 @@ def scores(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     )
 
 
-@dg.asset_check(asset=scores, description="About nine of ten outcomes lie inside their 90 % interval")
-def intervals_cover(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    scores,
+    "About nine of ten outcomes lie inside their 90 % interval",
+    limit="{:.0%} to {:.0%}, once there are {} scores".format(*quality.COVERAGE_BOUNDS, quality.COVERAGE_LEAST),
+    remedy="Volatility changed faster than the intervals: train again; look at coverage by quarter on the "
+    "Forecasts page.",
+    severity=dg.AssetCheckSeverity.WARN,
+)
+def intervals_cover(stores: StoreAccess) -> Verdict:
     """Judge the coverage of all scored forecasts."""
     covered = [row.covered for row in ledger.rows(stores.reader) if row.covered is not None]
-    return check_result(quality.interval_coverage(covered), dg.AssetCheckSeverity.WARN)
+    return quality.interval_coverage(covered)
 
 
 @dg.asset(
@@ -98,6 +114,7 @@ def intervals_cover(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResul
     description="Buy, Sell or Hold, and how large a position may be, from forecasts of champions that passed the gate; "
     "none without skill. Not investment advice.",
 )
+@tried_again
 def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Derive signals from the newest forecasts."""
     newest = forecasting.newest_forecasts(stores.reader)
@@ -118,8 +135,14 @@ def daily(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     )
 
 
-@dg.asset_check(asset=daily, blocking=True, description="No signal rests on a model without skill")
-def signals_need_skill(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    daily,
+    "No signal rests on a model without skill",
+    limit="no such signal",
+    remedy="Signals of a model that never passed the gate: nothing is published. Look who named the champion by hand.",
+    blocking=True,
+)
+def signals_need_skill(stores: StoreAccess) -> Verdict:
     """Find signals whose model never passed the gate."""
     wrong = ledger.signals_without_skill(stores.reader)
-    return check_result(Verdict(wrong == 0, f"{wrong} signals rest on a model without skill", {"wrong": wrong}))
+    return Verdict(wrong == 0, f"{wrong} signals rest on a model without skill", {"wrong": wrong})

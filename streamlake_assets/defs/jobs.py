@@ -1,7 +1,7 @@
-"""Jobs, sensors and the schedule: when the assets are made. No asset lives here.
+"""Jobs and sensors: when the assets are made. No asset lives here.
 
-Only the schedule retrains. The refresh sensor keeps documents and forecasts up with the stream: one run at a time, a
-minute apart. The watermark sensor reports the raw tables, which the consumer writes, as materialised.
+Only the schedules (``schedules``) retrain. The refresh sensor keeps documents and forecasts up with the stream: one run
+at a time, a minute apart. The watermark sensor reports the raw tables, which the consumer writes, as materialised.
 """
 
 import json
@@ -49,14 +49,6 @@ reports = dg.define_asset_job(
     selection=dg.AssetSelection.assets(benchmark.benchmark, claims.claims_audit, value.value),
     tags={"dagster/max_runtime": "3600"},
     description="The training benchmark, the claims audit and what forecasts are worth: on demand, minutes.",
-)
-daily_refresh = dg.ScheduleDefinition(
-    name="daily_refresh",
-    job=daily,
-    cron_schedule="30 18 * * 1-5",
-    execution_timezone="America/New_York",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="After the New York session has settled.",
 )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from streamlake_assets.defs import features
-from streamlake_assets.defs.common import OWNERS, check_result, table_metadata, table_records
+from streamlake_assets.defs.common import OWNERS, check, table_metadata, table_records
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.flows import champions, training
 from streamlake_assets.flows.skill import missing_models, skill_report
@@ -35,6 +36,7 @@ def _engine_asset(name: str, kind: str, description: str) -> dg.AssetsDefinition
         pool="training",
         description=description,
     )
+    @tried_again
     def trained(context: dg.AssetExecutionContext, stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
         """Train in a process of its own, publish, register."""
         # one of Dagster's own calls within is still in preview: no news for who reads the terminal
@@ -77,22 +79,37 @@ spark = _engine_asset("spark", "spark", "The same models by Spark MLlib.")
 ENGINES = (sklearn, dask, spark)
 
 
-@dg.asset_check(asset=sklearn, description="Every spec was trained, or has a reason why not")
-def sklearn_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    sklearn,
+    "Every spec was trained, or has a reason why not",
+    limit="every spec of the newest training set",
+    remedy="The run's log has the engine's reason. The last good model goes on speaking meanwhile.",
+)
+def sklearn_trained(stores: StoreAccess) -> Verdict:
     """Look for the newest training set's models of scikit-learn."""
-    return check_result(training.engine_is_trained(stores.settings, stores.models, "sklearn"))
+    return training.engine_is_trained(stores.settings, stores.models, "sklearn")
 
 
-@dg.asset_check(asset=dask, description="Every spec was trained, or has a reason why not")
-def dask_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    dask,
+    "Every spec was trained, or has a reason why not",
+    limit="every spec of the newest training set",
+    remedy="As for sklearn_trained; a lost worker is most often memory.",
+)
+def dask_trained(stores: StoreAccess) -> Verdict:
     """Look for the newest training set's models of Dask-ML."""
-    return check_result(training.engine_is_trained(stores.settings, stores.models, "dask"))
+    return training.engine_is_trained(stores.settings, stores.models, "dask")
 
 
-@dg.asset_check(asset=spark, description="Every spec was trained, or has a reason why not")
-def spark_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    spark,
+    "Every spec was trained, or has a reason why not",
+    limit="every spec of the newest training set",
+    remedy="As for sklearn_trained; a killed Java is most often memory: STREAMLAKE_SPARK_MEMORY_MB.",
+)
+def spark_trained(stores: StoreAccess) -> Verdict:
     """Look for the newest training set's models of Spark MLlib."""
-    return check_result(training.engine_is_trained(stores.settings, stores.models, "spark"))
+    return training.engine_is_trained(stores.settings, stores.models, "spark")
 
 
 @dg.asset(
@@ -106,6 +123,7 @@ def spark_trained(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
     metadata=table_metadata(schema.champions),
     description="Which model speaks for each target: the best that passed the gate, else version 0, the baseline.",
 )
+@tried_again
 def champion(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Judge the challengers and record the champions."""
     training.train_version_zero(stores.writer, stores.models, stores.settings, stores.now())
@@ -119,10 +137,14 @@ def champion(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None
     )
 
 
-@dg.asset_check(
-    asset=champion, description="The champion of each target opens: its files are the ones that were published"
+@check(
+    champion,
+    "The champion of each target opens: its files are the ones that were published",
+    limit="every target",
+    remedy="A model's files were changed: the version before speaks meanwhile. Train again, or restore the "
+    "folder from a backup.",
 )
-def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def champions_open(stores: StoreAccess) -> Verdict:
     """Load the champions as serving would."""
     opened: dict[str, str] = {}
     refused: list[str] = []
@@ -135,7 +157,7 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
             opened[target.value] = found.model.version
             refused += found.refused
     text = f"{len(opened)} of {len(Target)} champions open; refused: {'; '.join(refused) or 'none'}"
-    return check_result(Verdict(not refused, text, {**opened, "refused": refused, "limit": 0}))
+    return Verdict(not refused, text, {**opened, "refused": refused, "limit": 0})
 
 
 @dg.asset(
@@ -148,6 +170,7 @@ def champions_open(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult
     freshness_policy=features.DAILY,
     description="What each model is worth over its baseline, out of fold, with a 95 % interval by block bootstrap.",
 )
+@tried_again
 def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     """Write the skill of every model of the newest run."""
     records = skill_report(stores.models)
@@ -165,11 +188,16 @@ def skill(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     )
 
 
-@dg.asset_check(asset=skill, description="No model claims more than a daily market allows: that would be a leak")
-def skill_is_plausible(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+@check(
+    skill,
+    "No model claims more than a daily market allows: that would be a leak",
+    limit=f"a skill of {quality.SKILL_TOO_GOOD}",
+    remedy="No daily forecast is that good: look for a leak before anybody believes it.",
+)
+def skill_is_plausible(stores: StoreAccess) -> Verdict:
     """Judge the newest models' claims."""
     skills = {record["version"]: record["skill"] for record in skill_report(stores.models)}
-    return check_result(quality.skill_is_plausible(skills))
+    return quality.skill_is_plausible(skills)
 
 
 def _decisions(decisions: Mapping[str, RetrainDecision]) -> dg.MetadataValue[Any] | str:

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from streamlake_assets.defs import documents, models
-from streamlake_assets.defs.common import OWNERS, check_result
+from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.flows import forecasting, value_page
 from streamlake_assets.flows.value import value_report
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.stores import model_register
 
@@ -44,10 +45,13 @@ def value(stores: dg.ResourceParam[StoreAccess]) -> dg.MaterializeResult[None]:
     )
 
 
-@dg.asset_check(
-    asset=value,
-    description="Executed at the next open, dearer costs earn less, nothing is called actionable without skill",
+@check(
+    value,
+    "Executed at the next open, dearer costs earn less, nothing is called actionable without skill",
+    limit="no difference",
+    remedy="The stored report does not follow from the stored sessions: materialise reports/value again; if it "
+    "stays, the report was changed.",
 )
-def value_is_honest(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
+def value_is_honest(stores: StoreAccess) -> Verdict:
     """Compute the report's executions again from the stored sessions."""
-    return check_result(value_page.judge_value(stores.documents.report(REPORT), stores.documents.series()))
+    return value_page.judge_value(stores.documents.report(REPORT), stores.documents.series())

@@ -30,7 +30,8 @@ _PORTS = (
     "consumer_port",
     "scorer_port",
 )
-_URLS = ("kafka_bootstrap", "mysql_url", "mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mongo_url")
+_MYSQL_URLS = ("mysql_url", "mysql_writer_url", "mysql_reader_url", "mysql_bi_url", "mysql_actions_url")
+_URLS = ("kafka_bootstrap", *_MYSQL_URLS, "mongo_url")
 
 
 def free_port() -> int:

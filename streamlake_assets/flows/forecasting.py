@@ -23,6 +23,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
 from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
+from streamlake_assets.stores.forecast_watch import ForecastWatch
 from streamlake_assets.stores.ledger import SessionKey
 
 
@@ -55,7 +56,9 @@ def issue_forecasts(engine: sa.Engine, models: Sequence[ServingModel], series: S
             made.extend(forecast_next(models, [one], next_session))
         except UsageError as error:
             passed_over.append(str(error))
-    return Spoken(made, ledger.issue(engine, made), tuple(passed_over))
+    issued = ledger.issue(engine, made)
+    ForecastWatch()(engine, made)
+    return Spoken(made, issued, tuple(passed_over))
 
 
 def score_due(engine: sa.Engine, series: Sequence[SessionSeries], settled: Collection[SessionKey] | None = None) -> int:

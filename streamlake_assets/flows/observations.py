@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from streamlake_assets.broker.topics import describe_streams, watermarks
+from streamlake_assets.market import calendars
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
+from streamlake_assets.market.types import Interval
 from streamlake_assets.stores import bar_reader, schema
 from streamlake_assets.stores.count_ledger import CountLedger, read_count_ledger
 from streamlake_assets.stores.operations import heartbeats
@@ -153,6 +155,39 @@ def instruments_without_bars(engine: sa.Engine) -> list[str]:
     has_bar = sa.select(b.c.instrument_id).where(b.c.instrument_id == i.c.id).exists()
     with bar_reader.snapshot(engine) as connection:
         return list(connection.execute(sa.select(i.c.symbol).where(sa.not_(has_bar)).order_by(i.c.symbol)).scalars())
+
+
+def sessions_stored_twice(engine: sa.Engine) -> list[str]:
+    """Return the sessions, as ``symbol date``, of which an instrument has more than one daily bar."""
+    b, i, v = schema.bars, schema.instruments, schema.bar_intervals
+    query = (
+        sa.select(i.c.symbol, b.c.session_date)
+        .join(i, i.c.id == b.c.instrument_id)
+        .join(v, v.c.id == b.c.interval_id)
+        .where(v.c.name == Interval.D1.value)
+        .group_by(b.c.instrument_id, i.c.symbol, b.c.session_date)
+        .having(sa.func.count() > 1)
+        .order_by(i.c.symbol, b.c.session_date)
+    )
+    with bar_reader.snapshot(engine) as connection:
+        return [f"{row.symbol} {row.session_date}" for row in connection.execute(query)]
+
+
+def sessions_behind(engine: sa.Engine) -> dict[str, int]:
+    """Return by how many sessions of its own calendar each instrument is behind market time, by its name.
+
+    An instrument without a daily bar is left out: it has no sessions yet.
+    """
+    found = {}
+    with bar_reader.snapshot(engine) as connection:
+        market = bar_reader.market_session(connection)
+        daily = bar_reader.interval_ids(connection)[Interval.D1]
+        for number, known in bar_reader.instruments(connection).items():
+            session = bar_reader.newest_session(connection, number, daily, 1)
+            if market is not None and session is not None:
+                of = known.instrument.exchange, known.asset_class
+                found[str(known.instrument)] = max(0, len(calendars.sessions_between(*of, session, market)) - 1)
+    return found
 
 
 def daily_bars_by_key(engine: sa.Engine, known_to: Mapping[str, int] | None = None) -> dict[str, dict[str, Any]]:

@@ -11,17 +11,15 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
-from streamlake_assets.market.alerts import Kind, Severity
+from streamlake_assets.market.alerts import Kind, Name, Severity, Text
+from streamlake_assets.market.thresholds import Threshold
 
-NAME: Final = r"\A[a-z0-9][a-z0-9_\-]{0,62}\Z"
 DURATION: Final = r"\A[1-9][0-9]{0,5}[smhd]\Z"
 REFERENCE: Final = r"\A(file|env):\S+\Z"
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Duration = Annotated[str, msgspec.Meta(pattern=DURATION)]
 """A whole number and its unit, such as 60s, 5m, 6h or 2d."""
 Reference = Annotated[str, msgspec.Meta(pattern=REFERENCE)]
 """Where a secret stands: ``file:PATH``, beside the rule file, or ``env:NAME``."""
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 LONGEST_BACKOFF_S: Final = 900.0
 GIVE_UP_S: Final = 3 * 86_400.0
@@ -107,6 +105,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     targets: tuple[Target, ...] = ()
     rules: tuple[Rule, ...] = ()
     heartbeats: dict[Name, Duration] = msgspec.field(default_factory=lambda: dict(HEARTBEATS))
+    thresholds: tuple[Threshold, ...] = ()
 
     def target(self, name: str) -> Target:
         """Return a target by its name."""

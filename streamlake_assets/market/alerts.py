@@ -11,8 +11,14 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
+import msgspec
+
+NAME: Final = r"\A[a-z0-9][a-z0-9_\-]{0,62}\Z"
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+"""Name that a rule file gives to something."""
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 KEY_LENGTH: Final = 190
 """Longest subject and dedupe key, in characters: what an index of the tables holds."""
 
@@ -50,6 +56,8 @@ class Kind(StrEnum):
     RUN = "run"
     SENSOR = "sensor"
     HEARTBEAT = "heartbeat"
+    THRESHOLD = "threshold"
+    """What the market does, or a forecast says, crossed a limit."""
     PROCESS = "process"
     """Said by a process of itself, such as a stopped partition."""
 

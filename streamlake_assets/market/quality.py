@@ -18,6 +18,8 @@ DEAD_LETTER_LIMIT = 0.05
 LAG_LIMIT = 10_000
 """Messages not yet stored above which the consumer does not keep up."""
 HEARTBEAT_LIMIT_S = 60.0
+SESSIONS_BEHIND = 5
+"""Sessions of its own calendar by which an instrument may be behind market time: a week without a bar is no holiday."""
 COVERAGE_BOUNDS = (0.80, 0.97)
 """For intervals that should hold 90 %: outside this over many sessions they are wrong, not unlucky."""
 COVERAGE_LEAST = 100
@@ -143,6 +145,25 @@ def anomaly_verdicts(bars: int, found: Iterable[SeriesAnomaly]) -> dict[str, Ver
             {"bars": bars, "wrong": len(wrong), "first": first, "limit": 0},
         )
     return verdicts
+
+
+def stored_once(twice: Sequence[str]) -> Verdict:
+    """Judge that no session is there twice; ``twice`` names those that are."""
+    facts = {"twice": len(twice), "first": list(twice[:5]), "limit": 0}
+    first = f", first {twice[0]}" if twice else ""
+    return Verdict(not twice, f"{len(twice)} sessions have more than one daily bar{first}", facts)
+
+
+def instruments_are_current(behind: Mapping[str, int]) -> Verdict:
+    """Judge how many sessions of its calendar each instrument is behind market time."""
+    late = {name: sessions for name, sessions in sorted(behind.items()) if sessions > SESSIONS_BEHIND}
+    worst = max(behind.values(), default=0)
+    named = f": {', '.join(f'{name} by {sessions}' for name, sessions in list(late.items())[:5])}" if late else ""
+    return Verdict(
+        not late,
+        f"{len(late)} of {len(behind)} instruments are behind market time{named}",
+        {"behind": late, "worst": worst, "limit": SESSIONS_BEHIND},
+    )
 
 
 class Imbalance(msgspec.Struct, frozen=True):

@@ -84,6 +84,7 @@ class ConfiguredMysql:
             (DatabaseRole.WRITER, "STREAMLAKE_MYSQL_WRITER_URL"),
             (DatabaseRole.READER, "STREAMLAKE_MYSQL_READER_URL"),
             (DatabaseRole.BI, "STREAMLAKE_MYSQL_BI_URL"),
+            (DatabaseRole.ACTIONS, "STREAMLAKE_MYSQL_ACTIONS_URL"),
         ):
             own = getattr(self._settings, setting.removeprefix("STREAMLAKE_").lower()).get_secret_value()
             if own:

@@ -26,6 +26,7 @@ from streamlake_assets.sidecar.ingest import IngestLoop
 from streamlake_assets.sidecar.stream_process import StreamProcess, run_process
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.mysql import make_engine
+from streamlake_assets.stores.threshold_watch import BarWatch
 
 GROUP = "streamlake-ingest"
 PROCESS = "consumer"
@@ -66,7 +67,7 @@ class ConsumerProcess(StreamProcess):
         streams = self._until_answered(lambda: describe_streams(self._settings.kafka, TOPICS))
         if streams is None:
             return
-        store = BarStore(engine, f"{socket.gethostname()}:{os.getpid()}", at=self._crash.passed)
+        store = BarStore(engine, f"{socket.gethostname()}:{os.getpid()}", at=self._crash.passed, watch=BarWatch())
         self._until_answered(lambda: [store.next_offsets(stream) for stream in streams.values()])
         limit = DeadLetterLimit(self._settings.dead_letter_share, self._settings.dead_letter_run)
         reader = KafkaReader(self._settings.kafka, GROUP)

@@ -21,6 +21,7 @@ from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.sidecar.forecast_topic import ForecastTopic, sent_messages
 from streamlake_assets.sidecar.serving_champions import ServingChampions
 from streamlake_assets.stores import ledger, ledger_feed, model_register, session_seed
+from streamlake_assets.stores.forecast_watch import ForecastWatch
 from streamlake_assets.stores.ledger import Issued, SessionKey
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
@@ -39,6 +40,7 @@ class ScorerBook:
         self._models = ModelFolder(settings.data_dir / "models")
         self._topic: ForecastTopic | None = None
         self._publisher: Publisher | None = None
+        self._watch = ForecastWatch()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -72,7 +74,9 @@ class ScorerBook:
 
     def issue(self, forecasts: Sequence[Forecast]) -> Issued:
         """Commit forecasts to the ledger, all or none; it marks those that come too late."""
-        return ledger.issue(self.engine, forecasts)
+        issued = ledger.issue(self.engine, forecasts)
+        self._watch(self.engine, forecasts)
+        return issued
 
     def score(self, series: Sequence[SessionSeries], settled: Collection[SessionKey] | None) -> int:
         """Score what is due, of some sessions or of all; return how many."""

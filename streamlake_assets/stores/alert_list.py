@@ -107,13 +107,13 @@ def backlog(engine: sa.Engine) -> dict[str, int]:
 
 
 def put_rules(engine: sa.Engine, rules: Sequence[Mapping[str, Any]]) -> None:
-    """Replace the rules that pages show by those in force; they hold references to secrets and no secrets."""
+    """Replace the rules and limits that others read by those in force; they hold no secrets, only where these stand."""
     r = schema.alert_rules.c
     with outages_as_try_later("writing rules of alerts"), engine.begin() as connection:
         connection.execute(sa.delete(schema.alert_rules).where(r.name.not_in([rule["name"] for rule in rules])))
         for rule in rules:
             put = mysql.insert(schema.alert_rules).values(
-                name=rule["name"], definition=dict(rule), enabled=rule["enabled"]
+                name=rule["name"], definition=dict(rule), enabled=rule.get("enabled", True)
             )
             connection.execute(
                 put.on_duplicate_key_update(definition=put.inserted.definition, enabled=put.inserted.enabled)

@@ -31,10 +31,8 @@ def known_subjects(engine: sa.Engine, kinds: Iterable[Kind] = tuple(Kind)) -> di
     Raises:
         TryLaterError: the database is not available.
     """
-    t = schema.alert_states.c
-    query = sa.select(t.subject, t.state, t.seen, t.edges).where(t.kind.in_([kind.value for kind in kinds]))
     with outages_as_try_later("reading states of alerts"), engine.connect() as connection:
-        return {row.subject: Known(State(row.state), row.seen, row.edges) for row in connection.execute(query)}
+        return known_within(connection, kinds)
 
 
 def record(engine: sa.Engine, seen: Sequence[Observation], known: Mapping[str, Known] | None = None) -> list[Edge]:
@@ -62,6 +60,19 @@ def record(engine: sa.Engine, seen: Sequence[Observation], known: Mapping[str, K
             with engine.begin() as connection:
                 edges += _record_subject(connection, subject, found)
     return edges
+
+
+def record_within(connection: sa.Connection, seen: Sequence[Observation]) -> list[Edge]:
+    """Judge observations and put each edge into the outbox, all in the caller's transaction; repeatable."""
+    by_subject = groupby(sorted(seen, key=lambda one: (one.subject, one.order)), key=lambda one: one.subject)
+    return [edge for subject, group in by_subject for edge in _record_subject(connection, subject, list(group))]
+
+
+def known_within(connection: sa.Connection, kinds: Iterable[Kind]) -> dict[str, Known]:
+    """Return what was judged of each subject of these kinds, as the caller's transaction sees it."""
+    t = schema.alert_states.c
+    query = sa.select(t.subject, t.state, t.seen, t.edges).where(t.kind.in_([kind.value for kind in kinds]))
+    return {row.subject: Known(State(row.state), row.seen, row.edges) for row in connection.execute(query)}
 
 
 def forget_history(engine: sa.Engine) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import mysql
 
 from streamlake_assets.stores.columns import NOW, Ascii64, Moment, fk, table
 
-KINDS = ("check", "freshness", "run", "sensor", "heartbeat", "process")
+KINDS = ("check", "freshness", "run", "sensor", "heartbeat", "process", "threshold")
 SEVERITIES = ("info", "warning", "error")
 
 alert_rules = table(

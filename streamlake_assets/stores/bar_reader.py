@@ -245,6 +245,29 @@ def market_session(connection: sa.Connection) -> dt.date | None:
     return connection.execute(query).scalar_one()  # type: ignore[no-any-return]
 
 
+def market_sessions(connection: sa.Connection) -> list[tuple[str, AssetClass, dt.date]]:
+    """Return market time by exchange and asset class: the newest session with a settled daily bar of each."""
+    b, i, e = schema.bars, schema.instruments, schema.exchanges
+    # one step from the end of the key for each instrument; a maximum would read all daily bars
+    newest = (
+        sa.select(b.c.session_date)
+        .where(b.c.instrument_id == i.c.id, b.c.interval_id == interval_ids(connection)[Interval.D1])
+        .where(b.c.status == "settled")
+        .order_by(b.c.bar_time.desc())
+        .limit(1)
+        .correlate(i)
+        .scalar_subquery()
+    )
+    each = sa.select(e.c.mic, i.c.asset_class, newest.label("session")).join(i, i.c.exchange_id == e.c.id).subquery()
+    query = (
+        sa.select(each.c.mic, each.c.asset_class, sa.func.max(each.c.session))
+        .where(each.c.session.is_not(None))
+        .group_by(each.c.mic, each.c.asset_class)
+        .order_by(each.c.mic, each.c.asset_class)
+    )
+    return [(mic, AssetClass(asset_class), session) for mic, asset_class, session in connection.execute(query)]
+
+
 def factors(connection: sa.Connection, instrument_id: int) -> dict[dt.date, Decimal]:
     """Return the product of the corporate-action factors of each ex-date of an instrument."""
     c = schema.corporate_actions

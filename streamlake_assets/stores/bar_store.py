@@ -88,6 +88,7 @@ class BarStore:
         consumer: who writes, for the batch records.
         bulk: write by LOAD DATA through a staging table instead of typed literals; the engine must allow LOCAL INFILE.
         at: called with the name of each point of the transaction that it reached: ``offsets``, ``rows``, ``committed``.
+        watch: called in each transaction when its rows are written, with the slices; None: nobody watches.
     """
 
     def __init__(
@@ -96,11 +97,13 @@ class BarStore:
         consumer: str,
         bulk: bool = False,
         at: Callable[[str], None] = _nothing,
+        watch: Callable[[sa.Connection, Sequence[ReadySlice]], object] | None = None,
     ) -> None:
         self._engine = engine
         self._consumer = consumer
         self._writer: RowWriter = LoadWriter() if bulk else StatementWriter()
         self._at = at
+        self._watch = watch
         self._ids = Dimensions()
         self._stream_ids: dict[StreamIdentity, int] = {}
         self._ends: dict[Series, dt.datetime] = {}
@@ -192,6 +195,8 @@ class BarStore:
             self._at("offsets")
             self._store(connection, parts, trusting)
             self._at("rows")
+            if self._watch is not None:
+                self._watch(connection, slices)
             within(connection)
             connection.commit()
         self._at("committed")

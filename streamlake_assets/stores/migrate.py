@@ -14,12 +14,14 @@ from alembic.runtime.migration import MigrationContext
 
 from streamlake_assets.settings import DatabaseRole
 from streamlake_assets.stores.mysql import outages_as_try_later
-from streamlake_assets.stores.schema import APPEND_ONLY, metadata
+from streamlake_assets.stores.schema import APPEND_ONLY, commands, metadata
 
 VIEW_PREFIX: Final = "bi_"
 LOCAL_HOSTS: Final = ("127.0.0.1", "localhost")
 WRITER_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 APPEND_RIGHTS: Final = ("SELECT", "INSERT")
+ASK_RIGHTS: Final = ("SELECT", "INSERT (`request`, `verb`, `arguments`, `requested_by`)")
+"""What a page's actions may do with ``commands``: say what is wanted, never that it was done."""
 
 
 def upgrade(engine: sa.Engine, revision: str = "head") -> str:
@@ -55,9 +57,10 @@ def differences(engine: sa.Engine) -> list[object]:
 
 
 def grant_rights(engine: sa.Engine) -> None:
-    """Give writer, reader and bi their rights, table by table; run by the migrate user, repeatable.
+    """Give writer, reader, bi and actions their rights, table by table; run by the migrate user, repeatable.
 
-    The writer may not change or remove rows of append-only tables; the reader reads tables; bi sees the views only.
+    The writer may not change or remove rows of append-only tables; the reader reads tables; bi sees the views only;
+    actions asks for commands and knows nothing else.
     Only the users of the local server and of the deployment have known names: on a database of your own, where you
     migrate as somebody else, you choose who reads, and nothing is granted. The users are expected from where the
     migrate user may come: this machine's addresses, or in a deployment the host its account names.
@@ -86,6 +89,8 @@ def rights_table(tables: list[str], views: list[str]) -> list[tuple[DatabaseRole
     for table in tables:
         rights.append((DatabaseRole.WRITER, table, APPEND_RIGHTS if table in APPEND_ONLY else WRITER_RIGHTS))
         rights.append((DatabaseRole.READER, table, ("SELECT",)))
+        if table == commands.name:
+            rights.append((DatabaseRole.ACTIONS, table, ASK_RIGHTS))
     for view in views:
         rights.append((DatabaseRole.READER, view, ("SELECT",)))
         rights.append((DatabaseRole.BI, view, ("SELECT",)))

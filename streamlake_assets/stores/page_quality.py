@@ -62,6 +62,17 @@ class AlertLine(msgspec.Struct, frozen=True, kw_only=True):
     acked_by: str | None
 
 
+class OpenAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """The last alert about a subject that is not well now: how it is, since when, who has seen it."""
+
+    id: int
+    state: str
+    since: dt.datetime
+    subject: str
+    body: str
+    acked_by: str | None
+
+
 def percentiles(values: Iterable[float]) -> Percentiles:
     """Return the nearest-rank percentiles of latencies in seconds; what is below zero counts as zero.
 
@@ -180,3 +191,17 @@ def alerts(connection: sa.Connection, most: int = 50) -> list[AlertLine]:
         )
         for row in connection.execute(query)
     ]
+
+
+def open_alerts(connection: sa.Connection, most: int = 100) -> list[OpenAlert]:
+    """Return what is not well now: what nobody has seen first, then the newest first."""
+    o, a, s = schema.alert_outbox.c, schema.alert_acks.c, schema.alert_states.c
+    query = (
+        sa.select(o.id, s.state, s.since, o.subject, o.body, a.acked_by)
+        .join_from(schema.alert_states, schema.alert_outbox, o.id == s.alert_id)
+        .outerjoin(schema.alert_acks, a.alert_id == o.id)
+        .where(s.state != "pass")
+        .order_by(a.acked_by.is_not(None), o.id.desc())
+        .limit(most)
+    )
+    return [OpenAlert(**{**row._mapping, "since": row.since.replace(tzinfo=UTC)}) for row in connection.execute(query)]

@@ -24,6 +24,7 @@ STATUSES = ("provisional", "settled")
 """In the order of the ENUM, whose members count from 1."""
 ACTION_KINDS = ("split", "dividend")
 RESOLUTIONS = ("replayed", "dropped")
+COMMAND_STATES = ("asked", "done", "failed")
 
 exchanges = _table(
     "exchanges",
@@ -323,6 +324,11 @@ commands = _table(
     sa.Column("requested_at", Moment, nullable=False, server_default=NOW),
     sa.Column("done_at", Moment),
     sa.Column("result", sa.String(512)),
+    sa.Column("request", Ascii64, nullable=False, unique=True, comment="Made by who asks: asked twice is asked once"),
+    sa.Column("state", mysql.ENUM(*COMMAND_STATES), nullable=False, server_default="asked"),
+    sa.Column("taken_at", Moment, comment="When it was begun last"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0"), comment="How often it was begun"),
+    sa.Index("ix_commands_state", "state"),
     comment="What pages ask the processes beside Dagster to do",
 )
 heartbeats = _table(

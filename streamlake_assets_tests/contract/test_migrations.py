@@ -94,6 +94,17 @@ def test_what_the_first_schema_stored_is_counted_and_kept(database: Database) ->
     assert {table: database.rows(table) for table in kept} == kept
 
 
+def test_commands_that_nothing_carried_out_are_kept_as_failed(database: Database) -> None:
+    migrate.downgrade(database.admin, "0005")
+    with database.admin.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO commands (verb, arguments, requested_by) VALUES ('old', '{}', 'anna'), ('old', '{}', 'ben')"
+        )
+    migrate.upgrade(database.admin)
+    found = [(one.requested_by, one.state, one.request[:7]) for one in database.rows(schema.commands)]
+    assert found == [("anna", "failed", "before-"), ("ben", "failed", "before-")]
+
+
 def test_the_database_has_no_difference_to_the_schema(database: Database) -> None:
     assert migrate.differences(database.admin) == []
 
@@ -151,7 +162,7 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("role", [DatabaseRole.WRITER, DatabaseRole.READER, DatabaseRole.BI])
+@pytest.mark.parametrize("role", [role for role in DatabaseRole if role is not DatabaseRole.MIGRATE])
 def test_each_user_has_the_rights_of_the_table_and_no_others(
     database: Database, engines: dict[DatabaseRole, sa.Engine], role: DatabaseRole
 ) -> None:
@@ -176,6 +187,9 @@ def test_the_rights_are_the_least_that_serve(database: Database) -> None:
     assert of[DatabaseRole.WRITER, "forecasts"] == of[DatabaseRole.WRITER, "forecast_scores"] == ("SELECT", "INSERT")
     assert {allowed for (role, _), allowed in of.items() if role is DatabaseRole.READER} == {("SELECT",)}
     assert [name for role, name in of if role is DatabaseRole.BI] == ["bi_daily_bars"]
+    assert {name: allowed for (role, name), allowed in of.items() if role is DatabaseRole.ACTIONS} == {
+        "commands": ("SELECT", "INSERT (`request`, `verb`, `arguments`, `requested_by`)")
+    }
     assert not any(role is DatabaseRole.MIGRATE for role, _ in of)
 
 

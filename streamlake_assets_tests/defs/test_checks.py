@@ -147,6 +147,15 @@ def hang(rows: Sequence[dict[str, Any]]) -> None:
         row.update({name: rows[4][name] for name in ("open", "high", "low", "close", "volume")})
 
 
+def store_twice(rows: Sequence[dict[str, Any]]) -> None:
+    rows[6].update(session_date=rows[5]["session_date"])
+
+
+def leave_behind(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows[1:]:
+        row["volume"] = None
+
+
 def swap(rows: Sequence[dict[str, Any]]) -> None:
     for name in ("batch_id", "kafka_offset"):
         rows[5][name], rows[6][name] = rows[6][name], rows[5][name]
@@ -406,6 +415,8 @@ FAULTS: list[tuple[Check, Fault]] = [
     (stream.consumer_is_alive, old_heartbeat),
     (raw.bars_keep_the_contract, high_below_low),
     (raw.ledger_balances, bar_removed),
+    (raw.sessions_are_stored_once, newest_changed(store_twice)),
+    (raw.instruments_are_current, newest_changed(leave_behind)),
     (only("bars_have_no_gaps"), newest_changed(drop_one)),
     (only("prices_do_not_jump"), newest_changed(halve)),
     (only("feeds_do_not_hang"), newest_changed(hang)),
@@ -439,6 +450,10 @@ def name_of(check: Check) -> str:
     return key.name
 
 
+def specs_of(check: Check) -> list[dg.AssetCheckSpec]:
+    return list((check.definition if isinstance(check, OneOf) else check).check_specs)
+
+
 def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
     if isinstance(check, OneOf):
         (result,) = (one for one in check.definition(stores=market.access) if one.check_name == check.name)  # type: ignore[union-attr]
@@ -451,7 +466,7 @@ def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 28
+    assert len(FAULTS) == len(keys) == 30
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])
@@ -464,7 +479,11 @@ def test_a_check_passes_on_the_good_state_and_fails_on_its_fault(check: Check, f
         bad = evaluate(check, market)
     assert not bad.passed, bad.description
     assert bad.description != good.description, "what was found is said"
-    assert bad.metadata, "value and limit are in the metadata"
+    assert len(bad.metadata or {}) > 1, "value and limit are in the metadata"
+    (spec,) = (one for one in specs_of(check) if one.name == name_of(check))
+    # what the check says of itself is what its result says
+    assert bad.severity.value == spec.metadata["severity"].value
+    assert bad.metadata["what to do"].value == spec.metadata["remedy"].value
     assert evaluate(check, market).passed, "the fault is undone"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from streamlake_assets.commands.check_table import check_table
 from streamlake_assets.definitions import defs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 from streamlake_assets.definitions import defs
+from streamlake_assets.commands.check_table import check_table
 graph = defs().resolve_asset_graph()
 sys.stdout.write(str(len(graph.get_all_asset_keys())))
 """
@@ -70,7 +72,7 @@ def test_the_location_loads_with_an_empty_environment_and_touches_nothing(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 22
+    assert int(done.stdout) == 25
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,7 +83,13 @@ def test_assets_groups_owners_and_checks_are_those_of_the_snapshot(
     assert found == SNAPSHOT.read_text(), f"when the change is meant, {SNAPSHOT.name} becomes:\n{found}"
 
 
-def test_every_asset_has_owner_description_kinds_and_a_check(
+def test_the_table_of_checks_is_made_of_the_checks(location: dg.Definitions) -> None:
+    table = check_table(location)
+    command = "python -m streamlake_assets.commands.check_table > docs/checks.md"
+    assert table == (ROOT / "docs" / "checks.md").read_text(), f"when the change is meant: {command}"
+
+
+def test_every_asset_has_owner_description_kinds_and_a_check_or_says_why_not(
     location: dg.Definitions, specs: list[dg.AssetSpec]
 ) -> None:
     checked = {key.asset_key for key in location.resolve_asset_graph().asset_check_keys}
@@ -92,7 +100,23 @@ def test_every_asset_has_owner_description_kinds_and_a_check(
         assert spec.description, name
         assert spec.description.endswith("."), f"{name}: a description is a sentence"
         assert spec.group_name == spec.key.path[0], name
-        assert spec.key in checked, f"{name} has no check"
+        assert (spec.key in checked) != bool(spec.metadata.get("checks")), f"{name}: either a check or a reason"
+
+
+def test_lineage_goes_from_the_flow_to_the_pages(location: dg.Definitions) -> None:
+    graph = location.resolve_asset_graph()
+
+    def above(key: dg.AssetKey) -> set[dg.AssetKey]:
+        parents = graph.get(key).parent_keys
+        return set(parents).union(*map(above, parents))
+
+    flow = dg.AssetKey(["stream", "nifi_flow"])
+    for page in ("dashboard", "power_bi"):
+        found = above(dg.AssetKey(["pages", page]))
+        assert {
+            flow,
+            *(dg.AssetKey(key) for key in (["stream", "consumer"], ["raw", "bars"], ["forecasts", "scores"])),
+        } <= found
 
 
 def test_every_asset_has_a_freshness_policy_or_says_why_not(specs: list[dg.AssetSpec]) -> None:
@@ -109,18 +133,24 @@ def test_assets_that_are_tables_show_name_and_columns(specs: list[dg.AssetSpec])
             assert len(spec.metadata["dagster/column_schema"].columns) > 1, spec.key
 
 
-def test_sensors_and_schedule_run_by_default(location: dg.Definitions) -> None:
+def test_sensors_and_schedules_run_by_default(location: dg.Definitions) -> None:
     sensors = {sensor.name: sensor for sensor in location.sensors or []}
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
     assert sensors["refresh_needed"].minimum_interval_seconds == 60
-    (schedule,) = location.schedules or []
-    assert isinstance(schedule, dg.ScheduleDefinition)
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 18 * * 1-5", "America/New_York")
-    assert schedule.job_name == "daily"
+    schedules = {schedule.name: schedule for schedule in location.schedules or []}
+    ticks = {}
+    for name, schedule in schedules.items():
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.job_name == "daily"
+        ticks[name] = (schedule.cron_schedule, schedule.execution_timezone)
+    assert ticks == {
+        "daily_refresh": ("30 * * * *", "America/New_York"),
+        "afternoon_refresh": ("30 15 * * *", "Africa/Casablanca"),
+    }
 
 
-def test_only_the_schedule_s_job_retrains_and_both_jobs_have_a_longest_runtime(location: dg.Definitions) -> None:
+def test_only_the_schedules_job_retrains_and_both_jobs_have_a_longest_runtime(location: dg.Definitions) -> None:
     refresh, daily = (location.resolve_job_def(name) for name in ("refresh", "daily"))
     keys = {job.name: job.asset_layer.executable_asset_keys for job in (refresh, daily)}
     made = {name: {key.to_user_string() for key in found} for name, found in keys.items()}

@@ -23,7 +23,7 @@ class Place:
 
     def __init__(self, folder: Path, **changes: object) -> None:
         self.folder = folder
-        self.settings: Settings = settings_in(folder / ".streamlake", **changes)
+        self.settings: Settings = settings_in(folder / ".streamlake", **{"scheduled_refresh": False, **changes})
 
     @property
     def environment(self) -> dict[str, str]:

@@ -99,7 +99,7 @@ def test_forecasts_were_made_before_each_session_and_scored_after(first: tuple[o
     summary = first[1]
     assert (summary["forecasts"], summary["scored"], summary["signals"]) == (610, 600, 0)
     assert summary["live_skill"]["adjusted_return"] == 0
-    assert summary["checks"] == {"passed": 24, "failed": 0}
+    assert summary["checks"] == {"passed": 26, "failed": 0}
     assert summary["failed_checks"] == []
     assert summary["ok"] is True
 
@@ -174,9 +174,8 @@ def test_the_daemon_ticks_the_sensors_and_the_schedule_waits(place: Place, up: f
 
     wait_for(ticked, "every sensor has been evaluated")
     schedules: Any = place.graphql(SCHEDULES)
-    assert schedules["schedulesOrError"]["results"] == [
-        {"name": "daily_refresh", "scheduleState": {"status": "RUNNING"}}
-    ]
+    found = {one["name"]: one["scheduleState"]["status"] for one in schedules["schedulesOrError"]["results"]}
+    assert found == {"afternoon_refresh": "RUNNING", "daily_refresh": "RUNNING"}
     daemons: Any = place.graphql(DAEMONS)
     health = {one["daemonType"]: one["healthy"] for one in daemons["instance"]["daemonHealth"]["allDaemonStatuses"]}
     assert health["SENSOR"]

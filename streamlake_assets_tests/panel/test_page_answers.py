@@ -133,6 +133,7 @@ def test_operations_counts_and_dead_letters_are_what_is_stored(shelf: Shelf) -> 
     assert b'{"v": 1, "answers": true}' in payloads.values()
     assert sum(number for _, number in dead.reasons.values()) == sum(one.dead for one in counts.partitions)
     assert value(shelf, q.DeadLetters("replayed")).letters == []
+    assert value(shelf, q.Asked()) == [] == value(shelf, q.Inbox())
 
 
 def test_reports_register_and_glance(shelf: Shelf) -> None:

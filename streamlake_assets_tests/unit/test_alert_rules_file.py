@@ -163,3 +163,34 @@ def test_this_machine_is_a_target_by_setting_alone(tmp_path: Path) -> None:
 def test_a_key_that_yaml_reads_as_true_is_a_key(tmp_path: Path) -> None:
     (rule,) = load(tmp_path, RULE + "    on: [run, sensor]\n").rules.rules
     assert rule.on == (Kind.RUN, Kind.SENSOR)
+
+
+def test_limits_are_read_and_whatever_is_wrong_with_one_is_told(tmp_path: Path) -> None:
+    text = """thresholds:
+  - {name: cheap, of: price, below: 180, instruments: [IBM]}
+  - {name: wild, of: volatility, above: 0.02, bars: 5, severity: error}
+  - {name: wide, of: forecast, target: log_range, above: 0.03}
+"""
+    cheap, wild, wide = load(tmp_path, text).rules.thresholds
+    assert (cheap.instruments, cheap.below, wild.severity, wide.above) == (("IBM",), 180.0, "error", 0.03)
+    wrong = """thresholds:
+  - {name: a, of: price, below: 180, above: 3}
+  - {name: b, of: volatil, above: 0.02}
+  - {name: c, of: forecast, target: range, above: 0.03}
+  - {name: d, of: price, interval: 2d, above: 0.03}
+  - {name: e, above: 0.03}
+  - {name: f, of: price, abve: 0.03}
+"""
+    assert problems(tmp_path, wrong) == [
+        (2, "a threshold has one limit: above or below"),
+        (3, "Invalid value 'volatil': there are price, volatility, forecast"),
+        (4, "Invalid enum value 'range': there are adjusted_return, log_range"),
+        (5, "Invalid enum value '2d': there are 1m, 5m, 15m, 30m, 60m, 1d"),
+        (6, "it missing required field `of`"),
+        (7, "it contains unknown field `abve`"),
+    ]
+
+
+def test_a_limit_and_a_rule_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = RULE + "thresholds:\n  - {name: all, of: price, above: 1}\n"
+    assert problems(tmp_path, text) == [(10, "the name 'all' is taken")]

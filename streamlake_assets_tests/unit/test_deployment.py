@@ -250,7 +250,13 @@ def test_each_process_gets_the_least_of_the_secrets() -> None:
     assert own["consumer"] == {"streamlake_mysql_url": "mysql_writer_url"}
     assert own["alerts"] == own["consumer"]
     assert own["scorer"] == {"streamlake_mysql_url": "mysql_writer_url", "streamlake_mongo_url": "mongo_url"}
-    assert own["panel"] == {"streamlake_mysql_url": "mysql_reader_url", "streamlake_mongo_url": "mongo_reader_url"}
+    login = {f"streamlake_{name}": name for name in ("panel_password", "panel_oauth_key", "panel_oauth_secret")}
+    assert own["panel"] == {
+        "streamlake_mysql_url": "mysql_reader_url",
+        "streamlake_mysql_actions_url": "mysql_actions_url",
+        "streamlake_mongo_url": "mongo_reader_url",
+        **login,
+    }
     assert own["dagster-webserver"] == own["dagster-view"] == own["dagster-daemon"] == postgres
     assert {name for name, found in own.items() if "mysql_migrate_url" in found.values()} == {"migrate", "tools"}
     runs = {Path(secret["file"]).name for secret in compose()["secrets"].values() if "/run/" in secret["file"]}
@@ -298,6 +304,7 @@ def test_the_page_is_served_as_in_local_mode() -> None:
     for flag, value in pairwise(local):
         if flag.startswith("--") and flag not in differ:
             assert (flag, value) in pairwise(command), flag
+    assert command[:4] == ["python", *local[1:3], Path(local[3]).relative_to(ROOT).as_posix()]
     assert ENVIRONMENT.items() <= SERVICES["panel"]["environment"].items()
     assert SERVICES["panel"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:5006{LIVENESS}"
 

@@ -127,7 +127,7 @@ def test_every_secret_is_made_once_and_closed(tmp_path: Path, monkeypatch: pytes
     values = {name: (folder / name).read_text() for name in made}
     generated = [re.findall(r"[0-9a-f]{48}", value) for name, value in values.items() if name != "logins.txt"]
     passwords = [password for found in generated for password in found]
-    assert len(passwords) == len(set(passwords)) == 11
+    assert len(passwords) == len(set(passwords)) == 13
     assert make_secrets.make(folder) == []
     assert {name: (folder / name).read_text() for name in made} == values
     (folder / "elastic_password").unlink()
@@ -171,7 +171,7 @@ def mysql_secrets(folder: Path) -> dict[str, str]:
     return urls
 
 
-def test_the_first_start_of_mysql_makes_the_four_users(tmp_path: Path) -> None:
+def test_the_first_start_of_mysql_makes_the_five_users(tmp_path: Path) -> None:
     urls = mysql_secrets(tmp_path)
     done = mysql_init(tmp_path)
     assert done.returncode == 0, done.stderr
