@@ -278,11 +278,11 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any]:
     name = choice.name
     where = f"at {sizes[0]:,} rows" if len(sizes) == 1 else f"over {sizes[0]:,} to {sizes[-1]:,} rows"
     if choice.worst == 1.0:
-        says = f"{name}: {where} it takes the least time of all frameworks, in each task."
+        says = f"{name}: {where} it takes the least time of all frameworks for the same model, in each task."
     else:
         says = (
-            f"{name}: {where} it takes at most {choice.worst:.2g} times the time of the quickest; that worst case is "
-            f"the mildest of all frameworks."
+            f"{name}: {where} it takes for the same model at most {choice.worst:.2g} times the time of the quickest; "
+            f"that worst case is the mildest of all frameworks."
         )
     reasons = []
     for task, task_curves in zip(TASKS, tasks, strict=True):

@@ -132,7 +132,7 @@ def test_a_size_that_not_all_were_measured_at_does_not_decide(frame: TrainingFra
     report["records"] = [r for r in report["records"] if r["rows"] == 10_000 or BY_KEY[r["key"]].engine == "sklearn"]
     verdict = benchmark_findings.verdict(report)
     assert verdict["measured"] == [10_000, 10_000]
-    assert verdict["says"] == "scikit-learn: at 10,000 rows it takes the least time of all frameworks, in each task."
+    assert verdict["says"] == "scikit-learn: at 10,000 rows it takes the least time of all frameworks for the same model, in each task."
     assert any("Measured up to 10,000 rows only" in line for line in verdict["change"])
 
 
