@@ -69,7 +69,7 @@ demo: setup ## the whole chain on real bars, then UI and page until Ctrl-C
 
 # first what needs no server, on all cores; both parts run whatever the first says
 test: setup test-servers chromium ## every test but the slow ones
-	@failed=0; $(BIN)/python -m pytest -q -n logical -m '$(FAST)' || failed=$$?; \
+	@failed=0; $(BIN)/python -m pytest -q -n logical --dist loadfile -m '$(FAST)' || failed=$$?; \
 	$(BIN)/python -m pytest --durations=25 -m 'not slow and not ($(FAST))' || failed=$$?; exit $$failed
 
 test-full: setup test-servers chromium ## every test, with new examples
