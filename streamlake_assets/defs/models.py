@@ -79,37 +79,32 @@ spark = _engine_asset("spark", "spark", "The same models by Spark MLlib.")
 ENGINES = (sklearn, dask, spark)
 
 
-@check(
+def _trained_check(engine: dg.AssetsDefinition, name: str, remedy: str) -> dg.AssetChecksDefinition:
+    """Return the check that looks for the newest training set's models of an engine."""
+
+    def trained(stores: StoreAccess) -> Verdict:
+        return training.engine_is_trained(stores.settings, stores.models, name)
+
+    trained.__name__ = f"{name}_trained"
+    truth = "Every spec was trained, or has a reason why not"
+    return check(engine, truth, limit="every spec of the newest training set", remedy=remedy)(trained)
+
+
+sklearn_trained = _trained_check(
     sklearn,
-    "Every spec was trained, or has a reason why not",
-    limit="every spec of the newest training set",
-    remedy="The run's log has the engine's reason. The last good model goes on speaking meanwhile.",
+    "sklearn",
+    "The run's log has the engine's reason. The last good model goes on speaking meanwhile.",
 )
-def sklearn_trained(stores: StoreAccess) -> Verdict:
-    """Look for the newest training set's models of scikit-learn."""
-    return training.engine_is_trained(stores.settings, stores.models, "sklearn")
-
-
-@check(
+dask_trained = _trained_check(
     dask,
-    "Every spec was trained, or has a reason why not",
-    limit="every spec of the newest training set",
-    remedy="As for sklearn_trained; a lost worker is most often memory.",
+    "dask",
+    "As for sklearn_trained; a lost worker is most often memory.",
 )
-def dask_trained(stores: StoreAccess) -> Verdict:
-    """Look for the newest training set's models of Dask-ML."""
-    return training.engine_is_trained(stores.settings, stores.models, "dask")
-
-
-@check(
+spark_trained = _trained_check(
     spark,
-    "Every spec was trained, or has a reason why not",
-    limit="every spec of the newest training set",
-    remedy="As for sklearn_trained; a killed Java is most often memory: STREAMLAKE_SPARK_MEMORY_MB.",
+    "spark",
+    "As for sklearn_trained; a killed Java is most often memory: STREAMLAKE_SPARK_MEMORY_MB.",
 )
-def spark_trained(stores: StoreAccess) -> Verdict:
-    """Look for the newest training set's models of Spark MLlib."""
-    return training.engine_is_trained(stores.settings, stores.models, "spark")
 
 
 @dg.asset(

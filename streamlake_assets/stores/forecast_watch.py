@@ -32,6 +32,9 @@ class ForecastWatch:
         Raises:
             TryLaterError: the database is not available.
         """
+        if not self._limits.is_due and not self._limits.of_forecasts:
+            # a bar waits for its forecast: without limits no transaction is begun
+            return []
         with outages_as_try_later("judging limits on forecasts"), engine.begin() as connection:
             self._limits.look(connection)
             seen = []

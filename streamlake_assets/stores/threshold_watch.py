@@ -45,9 +45,14 @@ class Limits:
         self._all: list[Threshold] = []
         self._known: dict[str, Known] | None = None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to read them anew."""
+        return self._monotonic() >= self._look_at
+
     def look(self, connection: sa.Connection) -> bool:
         """Read them anew when it is time to; return whether they are others than before."""
-        if self._monotonic() < self._look_at:
+        if not self.is_due:
             return False
         self._look_at = self._monotonic() + LOOK_S
         found = read_limits(connection)
