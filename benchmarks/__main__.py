@@ -15,12 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import figures, gates, profiles
+from benchmarks import figures, gates, markdown, profiles
 from benchmarks import report as reports
 from streamlake_assets.errors import StreamlakeError
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results"
+UNFINISHED = RESULTS / "unfinished.json"
 PAST_A_GATE, REFUSED, WRONG = 1, 2, 4
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -40,6 +41,12 @@ def run(
         float | None, typer.Option(min=1, help="Of the training benchmark: what would end later is left out and named.")
     ] = None,
     rows: Annotated[int | None, typer.Option(min=10_000, help="Messages in place of the profile's.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A result whose training benchmark is continued: only what it lacks."
+        ),
+    ] = None,
 ) -> None:
     """Measure, check every run, write the result and its report."""
     if profile not in profiles.PROFILES:
@@ -49,6 +56,9 @@ def run(
     known = [*profiles.names(chosen), *profiles.ASKED_FOR]
     if unknown := set(case or ()) - set(known):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: profile {profile} has {', '.join(known)}")
+    before = _read(resume) if resume else None
+    if before is not None and "train" not in before:
+        raise typer.BadParameter(f"{resume} holds no training benchmark")
     wanted = set(case) if case else set(profiles.names(chosen))
     if wanted - {*profiles.ASKED_FOR, *chosen.chain}:
         wanted.add(figures.REFERENCE)
@@ -56,11 +66,14 @@ def run(
         # also when started in the background, where SIGINT is ignored: servers must not outlive the run
         signal.signal(number, _end)
     try:
-        result = profiles.run(profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True), minutes)
+        result = profiles.run(
+            profile, chosen, wanted, _commit(), lambda line: typer.echo(line, err=True), minutes, before, _keep
+        )
     except StreamlakeError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(WRONG) from error
     RESULTS.mkdir(exist_ok=True)
+    UNFINISHED.unlink(missing_ok=True)
     stamp = dt.datetime.fromisoformat(result["made_at"])
     path = RESULTS / f"{stamp:%Y%m%dT%H%M%S}-{profile}-{result['commit']}.json"
     path.write_text(json.dumps(result, indent=1, default=str) + "\n")
@@ -103,6 +116,12 @@ def report(
     typer.echo(f"{target}/report.md")
 
 
+def _keep(result: dict[str, Any]) -> None:
+    """Write down a result so far: a run that is ended early can be continued with ``--resume``."""
+    RESULTS.mkdir(exist_ok=True)
+    UNFINISHED.write_text(json.dumps(result, default=str))
+
+
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -119,7 +138,7 @@ def _write_report(result: dict[str, Any], folder: Path) -> None:
 def _print_verdicts(result: dict[str, Any]) -> None:
     for verdict in gates.judge(figures.summary(result)):
         sign = ">=" if verdict.gate.least else "<="
-        value = reports.span(verdict.value) if verdict.value else "not run"
+        value = markdown.span(verdict.value) if verdict.value else "not run"
         state = "ok  " if verdict.passed else "FAIL" if verdict.value else "-   "
         typer.echo(f"{state} {verdict.gate.what:<62} {value:<28} gate {sign} {verdict.gate.gate:g}")
 

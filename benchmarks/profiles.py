@@ -5,11 +5,25 @@ Belongs here: the plan of a run and its result as plain data. Stays out: options
 """
 
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks import machine
-from benchmarks.cases import forecast, group, ingest, latency, load, memory, refresh, server_share, train
+from benchmarks.cases import (
+    age,
+    cache,
+    forecast,
+    group,
+    ingest,
+    latency,
+    load,
+    location,
+    memory,
+    page,
+    refresh,
+    server_share,
+    train,
+)
 from benchmarks.cases.again import Replay
 from benchmarks.cases.base import Case
 from benchmarks.cases.debezium import Debezium
@@ -56,8 +70,15 @@ CHAIN: dict[str, Callable[[int, Say], dict[str, Any]]] = {
 ROWS_BY_PARTITIONS = 300_000
 ALONE = ("memory", "latency", "server-share")
 """Cases that run once, after the rounds."""
-ASKED_FOR = (train.NAME,)
-"""Cases that run only when they are named: they have a report of their own and need no server."""
+ASKED: dict[str, Callable[[str, Say], dict[str, Any]]] = {
+    page.NAME: page.run,
+    age.NAME: age.run,
+    cache.NAME: cache.run,
+    location.NAME: location.run,
+}
+"""Cases about the page and Dagster, each on a chain of its own; they take the profile's name."""
+ASKED_FOR = (train.NAME, *ASKED)
+"""Cases that run only when they are named: they need no rig, and training has a report of its own."""
 
 
 def round_cases(profile: Profile) -> list[Case]:
@@ -83,9 +104,19 @@ def names(profile: Profile) -> list[str]:
 
 
 def run(
-    name: str, profile: Profile, only: Collection[str], commit: str, say: Say, minutes: float | None = None
+    name: str,
+    profile: Profile,
+    only: Collection[str],
+    commit: str,
+    say: Say,
+    minutes: float | None = None,
+    before: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
-    """Run a profile, or some cases of it, and return the result; ``minutes`` bounds the training benchmark.
+    """Run a profile, or some cases of it, and return the result.
+
+    ``minutes`` bounds the training benchmark, ``before`` is the result that it continues, ``keep`` takes the result so
+    far after each of its measurements.
 
     Raises:
         WrongRunError: a table did not hold what was sent.
@@ -102,7 +133,13 @@ def run(
         "runs": [],
     }
     if train.NAME in only:
-        result["train"] = train.run(name, say, minutes)
+
+        def kept(report: dict[str, Any]) -> None:
+            keep({**result, train.NAME: report})
+
+        result["train"] = train.run(name, say, minutes, before["train"] if before else None, kept)
+    if asked := {case: work(name, say) for case, work in ASKED.items() if case in only}:
+        result["asked"] = asked
     if set(only) <= set(ASKED_FOR):
         return result
     chosen = [case for case in round_cases(profile) if case.name in only]

@@ -4,12 +4,13 @@ Belongs here: words and tables out of a result. Stays out: arithmetic (``figures
 (``charts``).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import charts, figures, gates
+from benchmarks import asked_report, charts, figures, gates
 from benchmarks.cases import train
 from benchmarks.figures import Figure, Histogram
+from benchmarks.markdown import number, span, table
 
 _WORDS = {
     "limit": "LOAD DATA of a ready file (the limit)",
@@ -30,8 +31,12 @@ _SIDES = ("client", "client-1", "mysql", "broker")
 def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     """Return the report's text, and its charts by file name; training has a page of its own, here or at the end."""
     page, charts_of_training = train.report(result["train"]) if "train" in result else ("", {})
+    asked = asked_report.sections(result.get("asked", {}))
     if "servers" not in result:
-        return page, charts_of_training
+        if not asked:
+            return page, charts_of_training
+        blocks = [f"{_title(result)}.", _machine(result), *asked, page]
+        return "\n\n".join(block for block in blocks if block) + "\n", charts_of_training
     found = figures.summary(result)
     pictures = _pictures(result)
     blocks = [
@@ -46,6 +51,7 @@ def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         _others(result),
         _by_partitions(result),
         _chain(result),
+        *asked,
         _not_run(result),
         _method(result),
         _raw(result),
@@ -54,38 +60,26 @@ def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     return "\n\n".join(block for block in blocks if block) + "\n", pictures | charts_of_training
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is text, all others are right-aligned."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+def _title(result: Mapping[str, Any]) -> str:
+    made_at = result["made_at"][:16].replace("T", " ")
+    return f"# Benchmarks, profile {result['profile']}\n\n{made_at} UTC, commit {result['commit']}"
 
 
-def number(value: float) -> str:
-    """Return a number as a reader wants it: three digits that count."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def span(value: Figure) -> str:
-    """Return a figure with the range of its rounds."""
-    if value.rounds == 1:
-        return number(value.median)
-    return f"{number(value.median)} ({number(value.least)} to {number(value.greatest)})"
-
-
-def _head(result: Mapping[str, Any]) -> str:
-    machine, servers = result["machine"], result["servers"]
-    facts = (
+def _machine(result: Mapping[str, Any]) -> str:
+    machine = result["machine"]
+    return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
         f"Python {machine['python']}; load before the run {machine['load_before'][0]}."
     )
+
+
+def _head(result: Mapping[str, Any]) -> str:
+    servers = result["servers"]
     return (
-        f"# Benchmarks, profile {result['profile']}\n\n"
-        f"{result['made_at'][:16].replace('T', ' ')} UTC, commit {result['commit']}, {result['rows']:,} messages of "
+        f"{_title(result)}, {result['rows']:,} messages of "
         f"{servers.get('message_bytes', '?')} bytes, {result['rounds']} rounds after a warm-up, "
         f"{result.get('took_s', 0) // 60} min.\n\n"
-        f"{facts}\n\nServers: {servers['kafka']}; {servers['mysql']}."
+        f"{_machine(result)}\n\nServers: {servers['kafka']}; {servers['mysql']}."
     )
 
 

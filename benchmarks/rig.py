@@ -41,7 +41,7 @@ from streamlake_assets.stores.mysql import make_engine
 _PORTS = ("kafka_port", "kafka_controller_port", "mysql_port", "mongo_port", "consumer_port")
 ROWS_PER_BATCH = 5_000
 """Rows of the ready file that name the same batch."""
-_TUNING = {
+TUNING = {
     "mysql": ("SET GLOBAL innodb_buffer_pool_size = 1073741824", "SET GLOBAL innodb_redo_log_capacity = 1073741824"),
     "mariadb": ("SET GLOBAL innodb_buffer_pool_size = 1073741824", "SET GLOBAL innodb_log_file_size = 1073741824"),
 }
@@ -150,11 +150,11 @@ def open_rig(say: Say, rows: int, partitions: int, idle_s: float) -> Iterator[Ri
             server.prepare(say)
             server.start()
             say(server.info().line)
-        root, owner = _root_engine(settings), _owner_engine(settings)
+        root, owner = root_engine(settings), _owner_engine(settings)
         stack.callback(root.dispose)
         stack.callback(owner.dispose)
         with root.connect() as connection:
-            for statement in _TUNING[mysql.choice.flavour]:
+            for statement in TUNING[mysql.choice.flavour]:
                 connection.exec_driver_sql(statement)
         migrate.upgrade(owner)
         migrate.grant_rights(owner)
@@ -166,7 +166,8 @@ def open_rig(say: Say, rows: int, partitions: int, idle_s: float) -> Iterator[Ri
         yield rig
 
 
-def _root_engine(settings: Settings) -> sa.Engine:
+def root_engine(settings: Settings) -> sa.Engine:
+    """Return an engine of the server's own root, who may set what holds for all."""
     password = ensure_passwords(Home.of(settings).secrets)[ROOT]
     url = sa.URL.create("mysql+pymysql", ROOT, password, LOOPBACK, settings.mysql_port, DATABASE)
     return sa.create_engine(url, isolation_level="AUTOCOMMIT")

@@ -28,8 +28,11 @@ class Stack(NamedTuple):
 
 
 @contextmanager
-def fresh_stack(say: Callable[[str], None]) -> Iterator[Stack]:
-    """Start servers at their default durability and the consumer in an empty folder; stop and delete all at the end."""
+def fresh_stack(say: Callable[[str], None], consume: bool = True) -> Iterator[Stack]:
+    """Start servers at their default durability and the consumer in an empty folder; stop and delete all at the end.
+
+    ``consume``: whether the consumer is started; without it tables are filled by other ways.
+    """
     with tempfile.TemporaryDirectory(prefix="streamlake-bench-") as folder:
         ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
         settings = Settings(_env_file=None, home=Path(folder) / "home", **ports)  # type: ignore[arg-type]
@@ -37,7 +40,8 @@ def fresh_stack(say: Callable[[str], None]) -> Iterator[Stack]:
             servers = [info.what for info in supervisor.start_servers()]
             say(f"started {'; '.join(servers)}")
             prepare(settings)
-            supervisor.start(consumer(settings))
+            if consume:
+                supervisor.start(consumer(settings))
             engine = make_engine(settings, DatabaseRole.READER)
             try:
                 yield Stack(settings, supervisor, engine, servers)

@@ -21,7 +21,13 @@ LATE_S: Final = 15.0
 _MOST_TEXT: Final = 300
 _SHOWN: Final = 20
 _TONES: Final = {State.ASKED: "quiet", State.DONE: "ok", State.FAILED: "bad"}
-_WORDS: Final = {Verb.REPLAY.value: "replay dead letter", Verb.ACKNOWLEDGE.value: "acknowledge alert"}
+_WORDS: Final = {
+    Verb.REPLAY.value: "replay dead letter",
+    Verb.ACKNOWLEDGE.value: "acknowledge alert",
+    Verb.PAUSE.value: "pause replay",
+    Verb.START.value: "start replay",
+    Verb.PACE.value: "replay sessions a minute:",
+}
 _STATE_TONES: Final = {"error": "bad", "crashed": "bad", "warn": "warn"}
 
 Target = tuple[str, int]

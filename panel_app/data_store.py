@@ -25,7 +25,7 @@ from streamlake_assets.market.clock import MarketTime
 from streamlake_assets.market.messages import Message, StreamIdentity
 from streamlake_assets.market.types import Bar, Instrument
 from streamlake_assets.stores.dimensions import DEFAULT_RANK
-from streamlake_assets.stores.page_rows import Listed, NextForecast, Overview, PageBar, Snapshot
+from streamlake_assets.stores.page_rows import Listed, NextForecast, Overview, PageBar, PageSignal, Snapshot
 
 MOST_TIMED: Final = 2_000
 """Arrivals whose way to this process is remembered."""
@@ -81,6 +81,7 @@ class DataStore:
         self._watched: dict[SeriesKey, Watched] = {}
         self._viewers: Counter[SeriesKey] = Counter()
         self._forecasts: dict[Instrument, tuple[NextForecast, ...]] = {}
+        self._signals: dict[Instrument, tuple[PageSignal, ...]] = {}
         self._tail_since: dt.datetime | None = None
         self._reached: deque[float] = deque(maxlen=MOST_TIMED)
         self._arrivals: deque[tuple[float, int]] = deque(maxlen=MOST_TIMED)
@@ -103,6 +104,7 @@ class DataStore:
                 self._watched.pop(key, None)
                 if key.instrument not in self.instruments():
                     self._forecasts.pop(key.instrument, None)
+                    self._signals.pop(key.instrument, None)
 
     def viewers(self) -> int:
         """Return how many views are open."""
@@ -132,6 +134,11 @@ class DataStore:
         """Return the next forecasts of a watched instrument; None: not known yet."""
         with self._lock:
             return self._forecasts.get(instrument)
+
+    def signals(self, instrument: Instrument) -> tuple[PageSignal, ...]:
+        """Return the newest signals of a watched instrument; none while they are not known."""
+        with self._lock:
+            return self._signals.get(instrument, ())
 
     def status(self) -> Status:
         """Return what the header shows."""
@@ -222,11 +229,14 @@ class DataStore:
         with self._lock:
             self._overview = msgspec.structs.replace(self._overview, listed=listed)
 
-    def note_forecasts(self, instrument: Instrument, forecasts: tuple[NextForecast, ...]) -> None:
-        """Take the forecasts of an instrument, if it is still watched."""
+    def note_forecasts(
+        self, instrument: Instrument, forecasts: tuple[NextForecast, ...], signals: tuple[PageSignal, ...] = ()
+    ) -> None:
+        """Take the forecasts and signals of an instrument, if it is still watched."""
         with self._lock:
             if instrument in self.instruments():
                 self._forecasts[instrument] = forecasts
+                self._signals[instrument] = signals
 
     def instruments(self) -> set[Instrument]:
         """Return the instruments that are watched."""

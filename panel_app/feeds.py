@@ -103,7 +103,7 @@ class Feeds:
 
     def _read_forecasts(self, mysql: PageReader) -> None:
         for instrument in self._store.instruments():
-            self._store.note_forecasts(instrument, mysql.forecasts(instrument))
+            self._store.note_forecasts(instrument, mysql.forecasts(instrument), mysql.signals(instrument, MOST_BARS))
 
     def _load(self, key: SeriesKey, mysql: PageReader, documents: PageDocuments) -> None:
         """Read a series in the order that leaves no gap: watermark, documents, rows with offsets; then the tail."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from panel_app.completeness import DueSessions
 from panel_app.questions import Grouping, IndicatorLine
 from streamlake_assets.market.measures import PeriodKind, equal_weight_index, key_indicators, periods_between
 from streamlake_assets.market.series import SessionSeries, from_ordinal
@@ -39,6 +40,11 @@ def plain_percent(value: Any) -> str:
     return f"{value:.2%}"
 
 
+def share_there(value: Any) -> str:
+    """Return a share of what should be there, in per cent: rounding never makes it all."""
+    return plain_percent(min(value, 0.9999) if value < 1 else value)
+
+
 def amount(value: Any) -> str:
     """Return an amount of money, large ones in millions or billions."""
     for size, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M")):
@@ -55,6 +61,13 @@ def _day(value: Any) -> str:
 COLUMNS: Final = (
     Column("of", "instruments measured together", lambda line: line.members, str),
     Column("sessions", "session bars in the period", lambda line: line.measures.sessions, "{:,}".format),
+    Column(
+        "completeness",
+        "share of the sessions of the exchange's calendar that have a bar, from the instrument's first session to the "
+        "newest settled session of its exchange, as far as they lie in the period; a bar on another day does not count",
+        lambda line: line.completeness,
+        share_there,
+    ),
     Column("return", "adjusted return over the period", lambda line: line.measures.period_return, percent),
     Column(
         "volatility",
@@ -84,7 +97,7 @@ def period_names(series: Iterable[SessionSeries], kind: PeriodKind) -> tuple[str
 def indicator_lines(
     series: Sequence[SessionSeries], known: Iterable[Described], grouping: Grouping, kind: PeriodKind, period: str
 ) -> tuple[IndicatorLine, ...]:
-    """Return a line for each group that has a session in the period, by name, and one for all of them together."""
+    """Return a line for each group that has a session in the period or owes one, by name, and one for all together."""
     filled = [one for one in series if len(one)]
     bounds = _bounds(filled, kind, period)
     if bounds is None:
@@ -100,13 +113,13 @@ def indicator_lines(
             Grouping.CLASS: one.asset_class.value,
         }[grouping]
         groups.setdefault(subject, []).append(one)
+    due = DueSessions(filled, first, last)
     made = [
-        IndicatorLine(subject, len(members), key_indicators(members, index, first, last))
-        for subject, members in sorted(groups.items())
+        IndicatorLine(subject, len(members), key_indicators(members, index, first, last), *due.count(members))
+        for subject, members in (*sorted(groups.items()), (ALL, filled))
     ]
-    lines = [line for line in made if line.measures.sessions]
-    together = IndicatorLine(ALL, len(filled), key_indicators(filled, index, first, last))
-    return (*lines, together) if lines else ()
+    # whoever owes sessions and has none is shown too: a gap that fills the period is the worst one
+    return tuple(line for line in made if line.measures.sessions or line.sessions_due)
 
 
 def _bounds(series: Sequence[SessionSeries], kind: PeriodKind, name: str) -> tuple[dt.date, dt.date] | None:

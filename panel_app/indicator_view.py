@@ -1,7 +1,7 @@
 """The view of key indicators: measures by instrument, sector or class and period, from documents or SQL, as files too.
 
-Belongs here: panes and widgets of this view. Stays out: measuring (``indicator_table``), files (``export``), reading
-(``readers``).
+Belongs here: panes and widgets of this view. Stays out: measuring (``indicator_table``), files (``export``,
+``picture``), reading (``readers``).
 """
 
 import datetime as dt
@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from panel_app import charts, export, tables
+from panel_app import charts, export, picture, tables
 from panel_app import indicator_table as measures
 from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, html, pmui, put
 from panel_app.board import Badge
@@ -19,6 +19,9 @@ from panel_app.shelf import Answer, Question
 from streamlake_assets.market.measures import PeriodKind
 
 _MOST_BARS: Final = 30
+_NOTHING: Final = "no settled session yet"
+Maker = Callable[[IndicatorsAnswer | None], bytes]
+"""Makes a file of what is shown; None: nothing is yet."""
 
 
 class IndicatorView(AnswerView):
@@ -34,6 +37,7 @@ class IndicatorView(AnswerView):
         )
         self._periods: tuple[str, ...] = ()
         self._shown: IndicatorsAnswer | None = None
+        self._shown_at: dt.datetime | None = None
         self._settling = False
         self._by = _toggles(list(Grouping), self._grouping)
         self._of = _toggles(list(PeriodKind), self._kind)
@@ -41,9 +45,12 @@ class IndicatorView(AnswerView):
         self._which = pmui.Select(label="Period", options=[], size="small", width=140, margin=(5, 10, 5, 0))
         for widget in (self._by, self._of, self._from, self._which):
             widget.param.watch(self._chosen, "value")
-        self._csv = self._download("CSV", "csv", export.as_csv)
-        self._xlsx = self._download("Excel", "xlsx", export.as_xlsx)
-        self.controls = (self._which, self._by, self._of, self._from, self._csv, self._xlsx)
+        files = (
+            self._download("CSV", "csv", _of_records(export.as_csv)),
+            self._download("Excel", "xlsx", _of_records(export.as_xlsx)),
+            self._download("PNG", "png", self._picture),
+        )
+        self.controls = (self._which, self._by, self._of, self._from, *files)
         self._age, self._proof, self._table, self._legend = html(), html(), html(), html(_legend())
         self._chart = html()
         self.body = column(self._age, self._table, self._chart, self._proof, self._legend)
@@ -57,7 +64,7 @@ class IndicatorView(AnswerView):
         answer = self._watching.answer(self._question(self._source))
         found: IndicatorsAnswer | None = answer.value
         if found is not None and found is not self._shown:
-            self._shown = found
+            self._shown, self._shown_at = found, answer.at
             self._fill_periods(found)
             put(self._table, _table(found))
             self._draw_chart(found)
@@ -80,13 +87,8 @@ class IndicatorView(AnswerView):
             self._settling = False
 
     def _draw_chart(self, found: IndicatorsAnswer) -> None:
-        values = [(one.subject, one.measures.period_return) for one in found.lines]
-        bars = [
-            charts.NamedBar(name, value, f"{value:+.1%}", charts.INSIDE if value >= 0 else charts.OUTSIDE)
-            for name, value in values[:_MOST_BARS]
-            if value is not None
-        ]
-        title = f"<h3>{tables.inline(f'Adjusted return, {found.period}')}</h3>" if bars else ""
+        bars = _bars(found)
+        title = f"<h3>{tables.inline(_bars_title(found))}</h3>" if bars else ""
         put(self._chart, title + charts.bars_by_name(bars))
 
     def _chosen(self, event: Any) -> None:
@@ -103,16 +105,9 @@ class IndicatorView(AnswerView):
             self._shown = None
             self.ask()
 
-    def _download(
-        self, label: str, ending: str, make: Callable[[Sequence[str], Sequence[Sequence[Any]]], bytes]
-    ) -> Any:
-        def contents() -> io.BytesIO:
-            found = self._shown
-            head, rows = measures.records(found.lines, found.period) if found else measures.records((), "")
-            return io.BytesIO(make(head, rows))
-
+    def _download(self, label: str, ending: str, make: Maker) -> Any:
         made = pmui.FileDownload(
-            callback=contents,
+            callback=lambda: io.BytesIO(make(self._shown)),
             filename=f"streamlake-indicators.{ending}",
             label=label,
             size="small",
@@ -121,6 +116,21 @@ class IndicatorView(AnswerView):
         # given at once it would warn of its own default
         made.variant = "outlined"
         return made
+
+    def _picture(self, found: IndicatorsAnswer | None) -> bytes:
+        if found is None:
+            return picture.as_png("Key indicators", "not read yet", _head(), [])
+        read = f", as of {self._shown_at:%Y-%m-%d %H:%M} UTC" if self._shown_at else ""
+        note = f"by {self._grouping.value}, from {found.how.partition(',')[0]}{read}" if found.lines else _NOTHING
+        rows = [measures.cells(line) for line in found.lines]
+        return picture.as_png(_title(found), note, _head(), rows, _bars_title(found), _bars(found))
+
+
+def _of_records(make: Callable[[Sequence[str], Sequence[Sequence[Any]]], bytes]) -> Maker:
+    def of(found: IndicatorsAnswer | None) -> bytes:
+        return make(*(measures.records(found.lines, found.period) if found else measures.records((), "")))
+
+    return of
 
 
 def proof(answers: dict[Source, Answer]) -> str:
@@ -147,10 +157,30 @@ def proof(answers: dict[Source, Answer]) -> str:
     return tables.section("Cache proof", f"<p>{tables.badge(word)} {tables.inline(said)}</p>", shown, more)
 
 
+def _title(found: IndicatorsAnswer) -> str:
+    return f"Key indicators, {found.period}" if found.period else "Key indicators"
+
+
+def _head() -> tuple[str, ...]:
+    return ("", *(one.name for one in measures.COLUMNS))
+
+
 def _table(found: IndicatorsAnswer) -> str:
-    head = ("", *(one.name for one in measures.COLUMNS))
-    shown = tables.table(head, [measures.cells(line) for line in found.lines], empty="no settled session yet")
-    return tables.section(f"Key indicators, {found.period}" if found.period else "Key indicators", shown)
+    shown = tables.table(_head(), [measures.cells(line) for line in found.lines], empty=_NOTHING)
+    return tables.section(_title(found), shown)
+
+
+def _bars_title(found: IndicatorsAnswer) -> str:
+    return f"Adjusted return, {found.period}"
+
+
+def _bars(found: IndicatorsAnswer) -> list[charts.NamedBar]:
+    values = [(one.subject, one.measures.period_return) for one in found.lines]
+    return [
+        charts.NamedBar(name, value, f"{value:+.1%}", charts.INSIDE if value >= 0 else charts.OUTSIDE)
+        for name, value in values[:_MOST_BARS]
+        if value is not None
+    ]
 
 
 def _legend() -> str:

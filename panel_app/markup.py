@@ -11,6 +11,7 @@ from typing import Final
 from panel_app import tables
 from panel_app.board import Badge
 from panel_app.plots import COLOURS, FORECAST_COLOUR, MEANS
+from panel_app.signal_marks import BUY_COLOUR, SELL_COLOUR
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.page_rows import ForecastValues, NextForecast
 
@@ -134,6 +135,8 @@ def legend() -> str:
         + " and ".join(str(window) for window, _ in MEANS.values())
         + " bars' moving average of raw closes",
         box(FORECAST_COLOUR, f"{FORECAST_COLOUR}55") + "forecast: return with interval, expected high to low",
+        f'<b style="color:{BUY_COLOUR}">\u25b2</b> buy, <b style="color:{SELL_COLOUR}">\u25bc</b> sell: '
+        "signals, only of a model of the return that passed the gate",
     ]
     return '<div class="legend">' + "".join(f"<span>{item}</span>" for item in items) + "</div>"
 

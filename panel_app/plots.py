@@ -23,7 +23,9 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
+from panel_app.signal_marks import draw_signals
 from streamlake_assets.market.sessions import exchange_zone, session_date
+from streamlake_assets.market.signals import Action
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Interval, Status
 from streamlake_assets.stores.page_rows import NextForecast, PageBar
@@ -117,6 +119,7 @@ class Chart(msgspec.Struct, frozen=True):
     means: ColumnDataSource
     forecast: ColumnDataSource
     x: Range1d
+    signals: dict[Action, ColumnDataSource]
 
 
 def columns(bars: Sequence[PageBar], first: int, interval: Interval, exchange: str) -> dict[str, list[Any]]:
@@ -240,6 +243,7 @@ def make_chart() -> Chart:
     volume.rect("n", "half", _BODY, "volume", **looks)
     for name, (_, colour) in MEANS.items():
         price.line("n", name, source=averages, color=colour, line_width=1.4, alpha=0.9)
+    signals = draw_signals(price)
     tips = [("", "@label"), ("open", "@open{0,0.00[00]}"), ("high", "@high{0,0.00[00]}"), ("low", "@low{0,0.00[00]}")]
     tips += [("close", "@close{0,0.00[00]}"), ("volume", "@volume{0,0.[00]}"), ("", "@note")]
     # the wick answers for its whole column, a rect only where it is
@@ -260,7 +264,7 @@ def make_chart() -> Chart:
     for source in (bars, forecast):
         for event in ("data", "streaming", "patching"):
             source.js_on_change(event, refit)
-    return Chart(price, volume, bars, averages, forecast, x)
+    return Chart(price, volume, bars, averages, forecast, x, signals)
 
 
 def window(bars: Sequence[PageBar], first: int, shown: int, interval: Interval, exchange: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The view of quality and operations: servers, lag, latency, counts, dead letters, alerts; replay and acknowledge.
+"""The view of quality and operations: servers, lag, latency, counts, dead letters, alerts; what one may do about them.
 
 Belongs here: panes and widgets of this view. Stays out: words and tables (``quality_tables``, ``action_tables``),
 reading (``readers``), who may act (``actions``).
@@ -8,13 +8,13 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from panel_app import action_tables, tables
+from panel_app import action_tables, replay_tables, tables
 from panel_app import quality_tables as words
 from panel_app.action_tables import Target, Told
 from panel_app.actions import Wish
 from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, html, pick_table, pmui, put
 from panel_app.data_store import DataStore
-from panel_app.questions import Asked, Counts, DeadLetters, Inbox, LetterPayload, Operations
+from panel_app.questions import Asked, Counts, DeadLetters, Inbox, LetterPayload, Operations, ReplayNow
 from panel_app.selection import ViewName
 from panel_app.shelf import Question
 from panel_app.viewer import session_user
@@ -27,6 +27,7 @@ COUNTS = Counts()
 OPERATIONS = Operations()
 ASKED = Asked()
 INBOX = Inbox()
+REPLAY = ReplayNow()
 
 
 class QualityView(AnswerView):
@@ -56,9 +57,12 @@ class QualityView(AnswerView):
         self._login, self._asked = html(), html()
         self._inbox = pick_table()
         self._inbox.param.watch(self._alert_picked, "picked")
+        self._replay = pick_table()
+        self._replay.param.watch(self._replay_picked, "picked")
         self.body = column(
             self._age,
             self._login,
+            self._replay,
             self._inbox,
             self._servers,
             self._processes,
@@ -77,7 +81,7 @@ class QualityView(AnswerView):
     def questions(self) -> Sequence[Question]:
         """Return what is asked."""
         payload = [] if self._picked is None else [LetterPayload(self._picked)]
-        return (OPERATIONS, COUNTS, ASKED, INBOX, DeadLetters(self._state), *payload)
+        return (OPERATIONS, COUNTS, ASKED, INBOX, REPLAY, DeadLetters(self._state), *payload)
 
     def draw(self) -> None:
         """Draw what is known."""
@@ -106,6 +110,9 @@ class QualityView(AnswerView):
         inbox = self._watching.answer(INBOX)
         if inbox.at is not None:
             put(self._inbox, action_tables.inbox(inbox.value, known, refusal))
+        replay = self._watching.answer(REPLAY)
+        if replay.at is not None:
+            put(self._replay, replay_tables.control(replay.value, known, refusal, self._store.now()))
         asked = self._watching.answer(ASKED)
         if asked.at is not None:
             put(self._asked, action_tables.asked(asked.value))
@@ -150,7 +157,8 @@ class QualityView(AnswerView):
         target = action_tables.target_of(event.new)
         if target is not None:
             letter = self._letters_shown.get(target[1])
-            self._press(target, Verb.REPLAY, letter is not None and letter.state == STATES[0])
+            shown = letter is not None and letter.state == STATES[0]
+            self._press(target, target[0] == Verb.REPLAY and shown)
             self._letters.picked = ""
             return
         number = int(event.new) if event.new.isascii() and event.new.isdigit() and len(event.new) < 19 else None
@@ -162,17 +170,26 @@ class QualityView(AnswerView):
         target = action_tables.target_of(event.new)
         if target is not None:
             shown = self._watching.answer(INBOX).value or []
-            self._press(target, Verb.ACKNOWLEDGE, any(one.id == target[1] and not one.acked_by for one in shown))
+            seen = any(one.id == target[1] and not one.acked_by for one in shown)
+            self._press(target, target[0] == Verb.ACKNOWLEDGE and seen)
             self._inbox.picked = ""
 
-    def _press(self, target: Target, verb: Verb, is_shown: bool) -> None:
+    def _replay_picked(self, event: Any) -> None:
+        target = action_tables.target_of(event.new)
+        if target is not None:
+            replay = self._watching.answer(REPLAY).value
+            self._press(target, target in replay_tables.targets(replay, self._store.now()))
+            self._replay.picked = ""
+
+    def _press(self, target: Target, is_shown: bool) -> None:
         """Ask for what was pressed, if it can be pressed here and the session's user may.
 
         A browser may send anything: a button that was not shown, or one that could not be pressed.
         """
         told = self._told().get(target)
-        if target[0] != verb or not is_shown or not self._in_sight or (told is not None and told.open):
+        if not is_shown or not self._in_sight or (told is not None and told.open):
             return
+        verb = Verb(target[0])
         try:
             self._wishes[target] = self._store.actions.ask(self._who(), verb, target[1])
         except UsageError as refused:

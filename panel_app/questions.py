@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from panel_app.shelf import Question
-from streamlake_assets.market.measures import KeyIndicators, PeriodKind
+from streamlake_assets.market.measures import KeyIndicators, PeriodKind, completeness
 from streamlake_assets.market.messages import Message
 from streamlake_assets.market.quality import Imbalance, PartitionCount
 from streamlake_assets.market.targets import Target
@@ -130,6 +130,12 @@ class Asked(Question, frozen=True):
     every_s: ClassVar[float] = 1.0
 
 
+class ReplayNow(Question, frozen=True):
+    """The replay that began last; answered by a ``Replay``, or None where there never was one."""
+
+    every_s: ClassVar[float] = 1.0
+
+
 class Glance(Question, frozen=True):
     """The newest sessions of every instrument; answered by a tuple of ``GlanceLine``."""
 
@@ -171,11 +177,22 @@ class Indicators(Question, frozen=True):
 
 
 class IndicatorLine(msgspec.Struct, frozen=True):
-    """One line: whom it is about, how many instruments that is, and the measures."""
+    """One line: whom it is about, how many instruments that is, the measures, and how complete the sessions are.
+
+    ``sessions_due``: sessions of the calendars, summed over instruments; ``sessions_there``: those of them that have a
+    bar, so not a bar on a day without session.
+    """
 
     subject: str
     members: int
     measures: KeyIndicators
+    sessions_there: int
+    sessions_due: int
+
+    @property
+    def completeness(self) -> float | None:
+        """Share of the due sessions that have a bar; None where none was due."""
+        return completeness(self.sessions_there, self.sessions_due)
 
 
 class IndicatorsAnswer(msgspec.Struct, frozen=True):

@@ -25,7 +25,15 @@ from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterEr
 from streamlake_assets.market.features import LOOKBACK
 from streamlake_assets.market.messages import Message
 from streamlake_assets.settings import DatabaseRole, Settings
-from streamlake_assets.stores import commands, count_ledger, dead_letters, model_register, page_ledger, page_measures
+from streamlake_assets.stores import (
+    commands,
+    count_ledger,
+    dead_letters,
+    model_register,
+    page_ledger,
+    page_measures,
+    replays,
+)
 from streamlake_assets.stores import page_quality as quality
 from streamlake_assets.stores import page_queries as ask
 from streamlake_assets.stores.documents import DocumentStore
@@ -68,6 +76,7 @@ class Readers:
             q.Operations: lambda _: self._operations(),
             q.Inbox: lambda _: self._inbox(),
             q.Asked: lambda _: self._asked(),
+            q.ReplayNow: lambda _: self._replay(),
             q.Indicators: self._indicators,
             q.Glance: lambda _: self._glance(),
         }
@@ -177,6 +186,10 @@ class Readers:
     def _asked(self) -> list[commands.Command]:
         with self._mysql.snapshot("reading commands") as connection:
             return commands.newest(connection, MOST_COMMANDS)
+
+    def _replay(self) -> replays.Replay | None:
+        with self._mysql.snapshot("reading the replay") as connection:
+            return replays.newest(connection)
 
     def _indicators(self, asked: q.Indicators) -> q.IndicatorsAnswer:
         begun = time.monotonic()

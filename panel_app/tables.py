@@ -60,6 +60,11 @@ def table(
     return f'<div class="scroll{wide}" tabindex="0" role="region" aria-label="table">{inside}</div>'
 
 
+def strip(cells: Iterable[Cell]) -> str:
+    """Return cells beside each other, in as many lines as they need."""
+    return f'<div class="strip">{"".join(_cell(cell) for cell in cells)}</div>'
+
+
 def _row(row: Sequence[str | Cell], text: int, until: int) -> str:
     cells = "".join(
         f"<td{_kind(place, text, until) or _length(cell)}>{_cell(cell)}</td>" for place, cell in enumerate(row)

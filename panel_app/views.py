@@ -16,6 +16,7 @@ from panel_app.board import KAFKA, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.selection import Selection, choose, ranges_of, valid_range
 from panel_app.series import MOST_BARS, Delta
+from panel_app.signal_marks import signal_columns
 from panel_app.watch_list import WatchList
 from streamlake_assets.market.sessions import exchange_zone
 from streamlake_assets.market.types import Instrument
@@ -215,6 +216,7 @@ class LiveView:
         forecasts = self._store.forecasts(self._selection.instrument)
         _set(self._cards, markup.forecast_cards(forecasts))
         self._place_forecast(list(forecasts or ()))
+        self._place_signals()
 
     def _heading_text(self, last: PageBar | None, before: float | None, down: tuple[str, ...]) -> str:
         assert self._selection is not None  # noqa: S101
@@ -250,6 +252,22 @@ class LiveView:
             made = plots.forecast_columns(forecasts, close, session, number)
         if made != dict(self.chart.forecast.data):
             self.chart.forecast.data = made
+
+    def _place_signals(self) -> None:
+        """Mark the sessions that there are signals for, on daily charts only."""
+        assert self._selection is not None  # noqa: S101
+        signals = self._store.signals(self._selection.instrument)
+        if not signals and not any(source.data["n"] for source in self.chart.signals.values()):
+            return
+        numbers: dict[dt.date, int] = {}
+        bars: dict[dt.date, PageBar] = {}
+        if self._selection.interval.value == "1d":
+            zone = exchange_zone(self._selection.instrument.exchange)
+            numbers = {moment.astimezone(zone).date(): number for moment, number in self._numbers.items()}
+            bars = {moment.astimezone(zone).date(): bar for moment, bar in self._bars.items()}
+        for side, made in signal_columns(signals, numbers, bars).items():
+            if made != dict(self.chart.signals[side].data):
+                self.chart.signals[side].data = made
 
     def _layout(self) -> Any:
         wide = {"sizing_mode": "stretch_width"}

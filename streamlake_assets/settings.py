@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         description="Bad messages in a row that a partition may have; 0: no limit. Past it the partition stops",
     )
     min_history: int = Field(63, ge=60, description="Sessions an instrument needs before it is trained on or forecast")
+    first_month: str = Field(
+        "1990-01",
+        pattern=r"^(19|20)\d\d-(0[1-9]|1[0-2])$",
+        description="First month of sessions that Dagster shows documents of; earlier ones are made all the same",
+    )
     settle_delay_minutes: int = Field(
         150, ge=0, le=1440, description="Minutes from a session's close until its daily refresh is due"
     )

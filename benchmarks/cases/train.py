@@ -24,18 +24,29 @@ from streamlake_assets.sources import bokeh_sample
 NAME = "train"
 
 
-def run(profile: str, say: Callable[[str], None], minutes: float | None = None) -> dict[str, Any]:
+def run(
+    profile: str,
+    say: Callable[[str], None],
+    minutes: float | None = None,
+    before: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda report: None,
+) -> dict[str, Any]:
     """Run a profile of the training benchmark and return its report.
 
     Args:
         profile: ``quick`` or ``full``.
         say: takes a line for each measurement.
         minutes: what would end later is left out and named, in place of the profile's own budget.
+        before: the report of a run that is continued.
+        keep: takes the unfinished report after each measurement.
+
+    Raises:
+        UsageError: ``before`` is of another profile, machine or version.
     """
     chosen, command = profile_named(profile), f"{COMMAND} {profile}"
     if minutes is not None:
         chosen, command = chosen._replace(budget_s=60.0 * minutes), f"{command} --minutes {minutes:g}"
-    return run_benchmark(chosen, real_frame(), say=say, command=command)
+    return run_benchmark(chosen, real_frame(), say=say, command=command, before=before, keep=keep)
 
 
 def report(found: Mapping[str, Any]) -> tuple[str, dict[str, str]]:

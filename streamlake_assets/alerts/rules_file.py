@@ -311,7 +311,7 @@ rules:
   - name: errors
     targets: [ops, mail]
     severity: error
-    except: ["{WATCHED_ELSEWHERE[0]}"]
+    except: [{", ".join(f'"{check}"' for check in WATCHED_ELSEWHERE)}]
     remind: 6h
   - name: bad-bars
     on: [check]

@@ -25,7 +25,6 @@ from streamlake_assets.flows import observations, training
 from streamlake_assets.flows.skill import skill_report
 from streamlake_assets.learning.snapshot import read_snapshot
 from streamlake_assets.market import quality
-from streamlake_assets.market.clock import REPLAY_PROCESS
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.sessions import session_date
 from streamlake_assets.market.targets import Target
@@ -37,15 +36,14 @@ from streamlake_assets.sidecar.alert_delivery import load_configured
 from streamlake_assets.sidecar.nifi_outlet import NifiOutlet
 from streamlake_assets.sidecar.replay import Outlet, PublisherOutlet, Revealed, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sidecar.replay_forecasts import ScorerForecasts
+from streamlake_assets.sidecar.replay_pace import BEAT_S, ControlledPace, ReplayBeats
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
-from streamlake_assets.stores import bar_reader, model_register
+from streamlake_assets.stores import bar_reader, model_register, replays
 from streamlake_assets.stores.documents import SESSIONS, DocumentStore
 from streamlake_assets.stores.model_folder import ModelFolder
 from streamlake_assets.stores.mysql import make_engine
-from streamlake_assets.stores.operations import beat
 
-HEARTBEAT_S = 2.0
 SESSION_BARS = 400
 """Of the sample data: 78 five-minute bars, a provisional and a settled one of each of five instruments."""
 MOST_RATE = 5_000
@@ -184,31 +182,32 @@ class Demo:
         with self._stage("live", f"Live: {len(plan.live)} sessions {way} {pace}, forecasts first") as label:
             forecasts = ScorerForecasts(reader, self._settings.min_history)
             stored = StoredPlaces(reader, self._settings.kafka)
-            totals = {"issued": 0, "scored": 0, "beat_at": 0.0}
+            totals = {"revealed": 0, "scored": 0, "said_at": time.monotonic()}
+            number = replays.begin(writer, len(plan.live), None if self._speed is None else 60 * self._speed)
+            beats = ReplayBeats(writer)
 
             def revealed(done: Revealed) -> None:
-                totals["issued"] += done.issued
+                totals["revealed"] += 1
                 totals["scored"] += done.scored
-                if time.monotonic() - totals["beat_at"] > HEARTBEAT_S:
-                    totals["beat_at"] = time.monotonic()
-                    self._beat(writer, "running")
+                replays.advance(writer, number, done.session, int(totals["revealed"]))
+                if time.monotonic() - totals["said_at"] > BEAT_S:
+                    totals["said_at"] = time.monotonic()
                     self._say(f"{label}: market {done.session}, {totals['scored']:.0f} forecasts scored")
 
-            self._beat(writer, "running")
             outlet: Outlet = PublisherOutlet(publisher, stored)
             if self._nifi:
                 outlet = NifiOutlet(reader, publisher, stored, nifi_parameters.inbox(self._settings))
             replay = SessionReplay(reader, outlet, forecasts, documents.series())
-            replay.run(plan.live, 0.0 if self._speed is None else 1 / self._speed, revealed)
+            try:
+                replay.run(plan.live, ControlledPace(writer, number, beats.take), revealed)
+            finally:
+                replays.end(writer, number)
             forecasts.finish()
-            self._beat(writer, "finished")
+            beats.finished()
 
     def _rate(self) -> int:
         """Return the bars a second that NiFi lets pass: a session's in a third of its time, the rest is for the way."""
         return MOST_RATE if self._speed is None else min(MOST_RATE, max(1, round(self._speed * SESSION_BARS * 3)))
-
-    def _beat(self, writer: sa.Engine, state: str) -> None:
-        beat(writer, REPLAY_PROCESS, {"state": state, "sessions_per_second": self._speed})
 
     def _summary(
         self,

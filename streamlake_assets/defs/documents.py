@@ -1,4 +1,9 @@
-"""Session documents and feature buckets: from MySQL to the document store, only what was touched."""
+"""Session documents, feature buckets, lines of periods: from MySQL to the document store, by month, what was touched.
+
+A run that chooses no months makes those that bars touched since the last refresh and reports each of them; that is what
+the sensor and the schedules ask for, and no late bar is missed by it. A run of chosen months, as a backfill asks for,
+makes these again and leaves what was touched elsewhere to the next refresh.
+"""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -11,11 +16,13 @@ from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import observations
 from streamlake_assets.flows.calendar_sessions import refresh_calendar_sessions
-from streamlake_assets.flows.documents import refresh_documents
+from streamlake_assets.flows.documents import Refreshed, refresh_documents
+from streamlake_assets.flows.periods import judge_periods
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
-from streamlake_assets.stores.documents import BUCKETS, SESSIONS
+from streamlake_assets.stores.bar_reader import snapshot
+from streamlake_assets.stores.documents import BUCKETS, PERIODS, SESSIONS
 
 GROUP = "documents"
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), warn_window=dt.timedelta(days=3))
@@ -23,16 +30,23 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
 
 SESSION_BARS = dg.AssetKey(["documents", "session_bars"])
 FEATURE_BUCKETS = dg.AssetKey(["documents", "feature_buckets"])
+PERIOD_LINES = dg.AssetKey(["documents", "periods"])
+MADE_TOGETHER = (SESSION_BARS, FEATURE_BUCKETS, PERIOD_LINES)
+"""By one step: who asks for one of them asks for all."""
 CHECKED = (SESSION_BARS, FEATURE_BUCKETS)
 """What readers of the buckets depend on. A blocking check holds back the direct dependents of its asset only, and both
 assets are made in one step: without the edge to the session documents their check would block nobody."""
+
+
+MONTHS = dg.MonthlyPartitionsDefinition(start_date="1990-01-01", end_offset=1)
+"""Months of sessions. ``definitions`` lets them begin at STREAMLAKE_FIRST_MONTH; the open month is one of them."""
 
 
 class RefreshConfig(dg.Config):
     """How to refresh."""
 
     full: bool = False
-    """Make every document again instead of the touched ones; the result is the same."""
+    """Make every document again instead of the touched ones; the result is the same. Of chosen months all are made."""
 
 
 def _session_bars() -> dg.AssetSpec:
@@ -43,6 +57,7 @@ def _session_bars() -> dg.AssetSpec:
         kinds={"mongodb"},
         owners=OWNERS,
         code_version="1",
+        partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
         description="One document per instrument and session, summed from that session's bars at the finest interval.",
     )
@@ -56,17 +71,43 @@ def _feature_buckets() -> dg.AssetSpec:
         kinds={"mongodb"},
         owners=OWNERS,
         code_version="1",
+        partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
         description="One document per instrument and year with the arrays that training loads.",
     )
 
 
-@dg.multi_asset(specs=[_session_bars(), _feature_buckets()], name="documents")
+def _periods() -> dg.AssetSpec:
+    return dg.AssetSpec(
+        PERIOD_LINES,
+        deps=[FEATURE_BUCKETS, raw.instruments],
+        group_name=GROUP,
+        kinds={"mongodb"},
+        owners=OWNERS,
+        code_version="1",
+        partitions_def=MONTHS,
+        freshness_policy=FRESHNESS,
+        description="Key indicators of every instrument, sector and class by month, quarter and year, as the page "
+        "shows them.",
+    )
+
+
+@dg.multi_asset(
+    specs=[_session_bars(), _feature_buckets(), _periods()],
+    name="documents",
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
 @tried_again
-def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> Iterator[dg.MaterializeResult[None]]:
-    """Refresh what the bars stored since the last refresh have touched."""
+def documents(
+    context: dg.AssetExecutionContext, config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Refresh what the bars stored since the last refresh have touched, or the months of this run."""
     refresh_calendar_sessions(stores.writer)
-    done = refresh_documents(stores.reader, stores.documents, stores.now(), config.full)
+    months = chosen_months(context)
+    done = refresh_documents(stores.reader, stores.documents, stores.now(), config.full, months)
+    if months is None:
+        for event in month_events(done, context.assets_def.specs_by_key[SESSION_BARS].partitions_def or MONTHS):
+            context.log_event(event)
     common: dict[str, Any] = {"next_offsets": dict(done.next_offsets), "months_touched": done.months}
     yield dg.MaterializeResult(
         asset_key=SESSION_BARS,
@@ -76,6 +117,26 @@ def documents(config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]) -> I
         asset_key=FEATURE_BUCKETS,
         metadata={"dagster/row_count": stores.documents.count(BUCKETS), "written": done.buckets, **common},
     )
+    yield dg.MaterializeResult(
+        asset_key=PERIOD_LINES,
+        metadata={"dagster/row_count": stores.documents.count(PERIODS), "written": done.lines, **common},
+    )
+
+
+def chosen_months(context: dg.AssetExecutionContext) -> tuple[dt.date, dt.date] | None:
+    """Return the first days of the first and last month a run is for; None: it chooses none."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return None
+    chosen = context.partition_key_range
+    return dt.date.fromisoformat(chosen.start), dt.date.fromisoformat(chosen.end)
+
+
+def month_events(done: Refreshed, months: dg.PartitionsDefinition) -> Iterator[dg.AssetMaterialization]:
+    """Yield for each month that was made again, and that is one of ``months``, an event of each asset."""
+    for month, sessions in done.by_month.items():
+        if months.has_partition_key(month.isoformat()):
+            for key in MADE_TOGETHER:
+                yield dg.AssetMaterialization(key, partition=month.isoformat(), metadata={"sessions_written": sessions})
 
 
 @check(
@@ -117,3 +178,16 @@ def buckets_hold_every_session(stores: StoreAccess) -> Verdict:
     held = sum(len(series) for series in stores.documents.series())
     facts = {"complete_sessions": complete, "in_buckets": held}
     return Verdict(complete == held, f"{held} of {complete} complete sessions are in buckets", facts)
+
+
+@check(
+    PERIOD_LINES,
+    "The newest month, quarter and year say what is measured now",
+    limit="every line equal",
+    remedy="The page shows indicators that are not those of the documents: materialise documents/periods with "
+    "`full: true`.",
+)
+def periods_are_measured(stores: StoreAccess) -> Verdict:
+    """Measure them again."""
+    with snapshot(stores.reader) as connection:
+        return judge_periods(connection, stores.documents)

@@ -4,11 +4,10 @@ import datetime as dt
 
 import dagster as dg
 
-from streamlake_assets.defs import documents
+from streamlake_assets.defs import columns, documents
 from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.defs.retries import tried_again
-from streamlake_assets.flows import training
-from streamlake_assets.market.frames import TrainingFrame
+from streamlake_assets.flows import drift, training
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
@@ -23,13 +22,6 @@ class TrainingSetConfig(dg.Config):
     """Newest session to learn from, ISO date; default: all settled sessions. A replay sets it before its live part."""
 
 
-def _schema(frame: TrainingFrame) -> dg.TableSchema:
-    columns = [dg.TableColumn("instrument", "string"), dg.TableColumn("session", "date")]
-    columns += [dg.TableColumn(name, "double", description="feature, without unit") for name in frame.names]
-    columns += [dg.TableColumn(f"y_{target.value}", "double", description="target, next session") for target in frame.y]
-    return dg.TableSchema(columns=columns)
-
-
 @dg.asset(
     key=["features", "training_set"],
     deps=documents.CHECKED,
@@ -38,6 +30,7 @@ def _schema(frame: TrainingFrame) -> dg.TableSchema:
     owners=OWNERS,
     code_version="1",
     freshness_policy=DAILY,
+    metadata=columns.training_set(),
     description="One row per instrument and session: features known after it, targets of the next session.",
 )
 @tried_again
@@ -48,7 +41,6 @@ def training_set(config: TrainingSetConfig, stores: dg.ResourceParam[StoreAccess
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(made.frame),
-            "dagster/column_schema": _schema(made.frame),
             "instruments": list(made.frame.instruments),
             "first_session": made.frame.first_session.isoformat(),
             "last_session": made.frame.last_session.isoformat(),
@@ -70,3 +62,16 @@ def training_set(config: TrainingSetConfig, stores: dg.ResourceParam[StoreAccess
 def nothing_leaks(stores: StoreAccess) -> Verdict:
     """Inspect the snapshot against the series it was made of."""
     return training.inspect_snapshot(stores.documents, stores.training_sets)
+
+
+@check(
+    training_set,
+    "The newest sessions still come from where those came from that the models learned from",
+    limit=drift.LIMIT_TEXT,
+    remedy="The metadata names the features. Did a source change, or the market? Drift alone is no reason to train: "
+    "the daily job does so when live skill falls too, or by age. Until then trust forecasts less.",
+    severity=dg.AssetCheckSeverity.WARN,
+)
+def features_do_not_drift(stores: StoreAccess) -> Verdict:
+    """Hold the newest rows of the snapshot against those that the newest models learned from."""
+    return drift.judge_drift(stores.models, stores.settings)

@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
-from streamlake_assets.defs import documents, models, raw
+from streamlake_assets.defs import columns, documents, models, raw
 from streamlake_assets.defs.common import OWNERS, check, table_metadata, table_records
 from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import champions, forecasting
@@ -25,7 +25,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), war
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
-    metadata=table_metadata(schema.forecasts),
+    metadata={**table_metadata(schema.forecasts), **columns.forecast_lineage()},
     description="The champions' forecasts of the next session, with interval, committed before it is known.",
 )
 @tried_again
@@ -70,7 +70,7 @@ def forecasts_are_on_time(stores: StoreAccess) -> Verdict:
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
-    metadata=table_metadata(schema.forecast_scores),
+    metadata={**table_metadata(schema.forecast_scores), **columns.score_lineage()},
     description="What happened to each forecast that was on time. Rows are never changed.",
 )
 @tried_again
@@ -110,7 +110,7 @@ def intervals_cover(stores: StoreAccess) -> Verdict:
     owners=OWNERS,
     code_version="1",
     freshness_policy=FRESHNESS,
-    metadata=table_metadata(schema.signals),
+    metadata={**table_metadata(schema.signals), **columns.signal_lineage()},
     description="Buy, Sell or Hold, and how large a position may be, from forecasts of champions that passed the gate; "
     "none without skill. Not investment advice.",
 )

@@ -108,7 +108,7 @@ def refresh_needed(
     if model_register.champions(stores.reader):
         return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=key)
     # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule
-    request = dg.RunRequest(asset_selection=[documents.SESSION_BARS, documents.FEATURE_BUCKETS])
+    request = dg.RunRequest(asset_selection=list(documents.MADE_TOGETHER))
     return dg.SensorResult(run_requests=[request], cursor=key)
 
 

@@ -2,12 +2,10 @@
 
 import dagster as dg
 
-from streamlake_assets.defs import benchmark, claims, documents, forecasts, models, raw, stream, value
+from streamlake_assets.defs import benchmark, claims, columns, documents, forecasts, models, raw, stream, value
 from streamlake_assets.defs.common import OWNERS
-from streamlake_assets.settings import Settings
 
 GROUP = "pages"
-_PORT = Settings.model_fields["panel_port"].default
 
 dashboard = dg.AssetSpec(
     [GROUP, "dashboard"],
@@ -24,7 +22,6 @@ dashboard = dg.AssetSpec(
     description="The Panel page: bars as they arrive, forecasts and what happened, models, quality and operations, "
     "indicators. `streamlake urls` tells its address.",
     metadata={
-        "address by default": dg.MetadataValue.url(f"http://127.0.0.1:{_PORT}/app"),
         "documentation": dg.MetadataValue.path("docs/dashboard.md"),
         "freshness": "no freshness policy: it reads while it is looked at, and says how old what it shows is",
         "checks": "no check: it names the servers that do not answer and the age of what was read before",
@@ -41,6 +38,7 @@ power_bi = dg.AssetSpec(
     owners=OWNERS,
     description="The Power BI report over the views of MySQL, imported by whoever opens it.",
     metadata={
+        **columns.report_views(),
         "documentation": dg.MetadataValue.path("docs/power_bi.md"),
         "project": dg.MetadataValue.path("bi"),
         "freshness": "no freshness policy: it imports when somebody asks it to",

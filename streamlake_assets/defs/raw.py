@@ -1,10 +1,10 @@
 """The raw tables as Dagster sees them: written by the consumer, reported by the watermark sensor, checked here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from streamlake_assets.defs import stream
+from streamlake_assets.defs import columns, stream
 from streamlake_assets.defs.common import NO_POLICY, OWNERS, check, check_result, notes, table_metadata
 from streamlake_assets.flows import detection, observations
 from streamlake_assets.market import quality
@@ -24,22 +24,29 @@ ANOMALY_REMEDIES = {
 }
 
 
-def _raw(name: str) -> dg.AssetSpec:
+_BAR_MESSAGES = {stream.finance_data.key: "bar.v1"}
+_ACTION_MESSAGES = {stream.corporate_actions.key: "corporate_action.v1"}
+
+
+def _raw(name: str, messages: Mapping[dg.AssetKey, str]) -> dg.AssetSpec:
+    """Return a raw table; ``messages`` are those whose fields its columns take, by topic."""
+    table = observations.RAW_TABLES[name]
     return dg.AssetSpec(
         ["raw", name],
         deps=[stream.consumer],
         group_name=GROUP,
         kinds={"mysql", "table"},
         owners=OWNERS,
-        description=f"{observations.RAW_TABLES[name].comment}.",
-        metadata={**table_metadata(observations.RAW_TABLES[name]), "freshness": NO_POLICY},
+        description=f"{table.comment}.",
+        metadata={**table_metadata(table), **columns.raw_lineage(table, messages), "freshness": NO_POLICY},
     )
 
 
-bars = _raw("bars")
-instruments = _raw("instruments")
-corporate_actions = _raw("corporate_actions")
-dead_letters = _raw("dead_letters")
+bars = _raw("bars", _BAR_MESSAGES)
+instruments = _raw("instruments", {**_BAR_MESSAGES, **_ACTION_MESSAGES})
+corporate_actions = _raw("corporate_actions", _ACTION_MESSAGES)
+# what could not be read has no fields
+dead_letters = _raw("dead_letters", {})
 
 
 @check(

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from streamlake_assets.defs import columns
 from streamlake_assets.defs.common import NO_POLICY, OWNERS, check
 from streamlake_assets.flows import observations
 from streamlake_assets.market import quality
@@ -30,7 +31,7 @@ finance_data = dg.AssetSpec(
     kinds={"kafka"},
     owners=OWNERS,
     description="Topic of bars: one JSON object per message, keyed by symbol, kept for ever.",
-    metadata={"topic": "finance-data", "freshness": NO_POLICY},
+    metadata={"topic": "finance-data", **columns.messages("bar.v1"), "freshness": NO_POLICY},
 )
 corporate_actions = dg.AssetSpec(
     ["stream", "corporate_actions"],
@@ -38,7 +39,7 @@ corporate_actions = dg.AssetSpec(
     kinds={"kafka"},
     owners=OWNERS,
     description="Topic of splits and dividends, kept for ever.",
-    metadata={"topic": "corporate-actions", "freshness": NO_POLICY},
+    metadata={"topic": "corporate-actions", **columns.messages("corporate_action.v1"), "freshness": NO_POLICY},
 )
 consumer = dg.AssetSpec(
     ["stream", "consumer"],

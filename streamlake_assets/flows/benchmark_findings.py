@@ -210,13 +210,16 @@ def _caps(records: Sequence[Record]) -> list[dict[str, Any]]:
     capped = [r for r in records if r["cap_mib"]]
     found = []
     for key in dict.fromkeys(r["key"] for r in capped):
-        best = 0
+        best: int = 0
+        stop: Record | None = None
         for cap in sorted({r["cap_mib"] for r in capped}):
             mine = [r for r in capped if r["key"] == key and r["cap_mib"] == cap]
             if not mine and not best:
                 continue
             best = max([best, *(r["rows"] for r in mine if not r["failed"])])
-            stop = next((r for r in mine if r["failed"]), None)
+            # what was too slow under a smaller cap was not tried again
+            slow = stop if stop is not None and stop["failed"] == "time" else None
+            stop = next((r for r in mine if r["failed"]), slow)
             found.append(
                 {
                     "key": key,

@@ -112,10 +112,15 @@ def _marks(report: Report, task: str, quantity: str) -> list[Mark]:
 def _head(report: Report) -> str:
     machine = report["machine"]
     load = ", ".join(f"{value:g}" for value in machine["load_before"])
+    parts = "; ".join(
+        f"`{one['run_id']}` ({one['made_at'][:16].replace('T', ' ')} UTC, {one['took_s']:.0f} s)"
+        for one in report.get("continues", ())
+    )
+    continued = f" It continues {parts}, whose measurements are here too." if parts else ""
     return (
         f"# The same model on three engines, profile {report['profile']}\n\n"
         f"Run `{report['run_id']}`, {report['made_at'][:16].replace('T', ' ')} UTC, {report['took_s']:.0f} s. Again by "
-        f"`{report['command']}`.\n\n"
+        f"`{report['command']}`.{continued}\n\n"
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['system']}; Python "
         f"{machine['python']}; load before the run {load}."
     )

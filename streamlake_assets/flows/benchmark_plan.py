@@ -176,21 +176,29 @@ class Measure(NamedTuple):
 
 
 def measures(profile: Profile, engines: tuple[str, ...] = ENGINES) -> Iterator[Measure]:
-    """Yield what is measured without a cap, the most telling first: one round of every size, then all the rest.
+    """Yield what is measured without a cap first: one round of every size, runner against library, fewer cores, width.
 
     Within a round the contestants follow one another, so that a slow hour of the machine falls on all of them.
     """
-    chosen = [one for one in CONTESTANTS if one.engine in engines]
+    chosen = _chosen(engines)
     for rows in profile.rounds:
         yield from (Measure(one, rows) for one in chosen)
     for one in chosen:
         if one.key in profile.paired:
             yield Measure(one, profile.paired_rows, pairs=profile.pairs)
     compared = [one for one in chosen if one.same_model]
-    for rows, rounds in profile.rounds.items():
-        for number in range(1, rounds):
-            yield from (Measure(one, rows, round=number) for one in chosen)
     for rows in profile.one_core:
         yield from (Measure(one, rows, cores=1) for one in compared)
     for rows, features in profile.more_features.items():
         yield from (Measure(one, rows, features) for one in compared)
+
+
+def further_rounds(profile: Profile, engines: tuple[str, ...] = ENGINES) -> Iterator[Measure]:
+    """Yield the rounds after the first, which only narrow what is known: they come last."""
+    for rows, rounds in profile.rounds.items():
+        for number in range(1, rounds):
+            yield from (Measure(one, rows, round=number) for one in _chosen(engines))
+
+
+def _chosen(engines: tuple[str, ...]) -> list[Contestant]:
+    return [one for one in CONTESTANTS if one.engine in engines]

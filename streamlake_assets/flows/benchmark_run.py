@@ -1,8 +1,9 @@
 """A run of the training benchmark: a certificate first, then one measured process after another.
 
-Belongs here: the order of a run, one measurement as a plain record, the climb under memory caps, the search for the
-smallest heap. Stays out: what takes part (``benchmark_plan``), what the figures mean (``benchmark_findings``), clocks
-inside the process (``learning.timing``), storing and judging the report (``benchmark``).
+Belongs here: the order of a run, one measurement as a plain record, taking over what an earlier run measured. Stays
+out: what takes part (``benchmark_plan``), how memory's limits are looked for (``benchmark_limits``), what the figures
+mean (``benchmark_findings``), clocks inside the process (``learning.timing``), storing and judging the report
+(``benchmark``).
 
 Nothing is timed without a valid certificate that the engines fit the same models: time for other work says nothing.
 """
@@ -11,24 +12,24 @@ import datetime as dt
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from streamlake_assets.errors import IntegrityError, MissingToolError
+from streamlake_assets.errors import IntegrityError, MissingToolError, UsageError
 from streamlake_assets.flows import benchmark_findings as findings
 from streamlake_assets.flows import benchmark_words as words
 from streamlake_assets.flows import machine
-from streamlake_assets.flows.benchmark_findings import TRIAL
+from streamlake_assets.flows.benchmark_limits import climb, smallest_heap
 from streamlake_assets.flows.benchmark_plan import (
     BY_KEY,
     COMPARED,
     CONTESTANTS,
     ENGINES,
-    Contestant,
     Measure,
     Profile,
+    further_rounds,
     measures,
 )
 from streamlake_assets.flows.limited_child import Ended, Limits, run_limited
@@ -55,8 +56,8 @@ _PACKAGES: Final = (
 )
 _OUTSIDE_S: Final = 15.0
 """By how much the limit from outside is longer: a child ends itself first, with a word; this is for one that cannot."""
-_PYTHON_SHARE_MIB: Final = 512
-"""Of a memory cap, what is left to Python and to the JVM beyond its heap."""
+_PAIRS_TIME: Final = 2
+"""How many times the time of one measurement several pairs of fits may take."""
 
 
 @dataclass
@@ -68,11 +69,26 @@ class Run:
     say: Say
     begun: float
     records: list[dict[str, Any]] = field(default_factory=list)
+    made: int = 0
+    """How many of the records this run has made itself."""
     left_out: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     real_fits: list[dict[str, Any]] = field(default_factory=list)
     variables: Mapping[str, str] = field(default_factory=dict)
+    keep: Callable[[dict[str, Any]], None] = lambda measured: None
+    """Takes everything measured so far, after each measurement."""
+
+    def measured(self) -> dict[str, Any]:
+        """Return what was measured so far, as the report has it."""
+        return {
+            "records": self.records,
+            "real_fits": self.real_fits,
+            "left_out": self.left_out,
+            "missing": self.missing,
+            "versions": self.versions,
+            "took_s": round(time.monotonic() - self.begun, 1),
+        }
 
     def find_java(self) -> None:
         """Get what engines need of the environment; without a JDK Spark is missing, and only Spark."""
@@ -126,7 +142,7 @@ class Run:
         """Make one measurement in a process of its own and keep its record."""
         one = wanted.contestant
         heap = wanted.heap_mib or self.profile.heap_mib
-        seconds = self.profile.timeout_s
+        seconds = self.profile.timeout_s * (_PAIRS_TIME if wanted.pairs else 1)
         request = timing.TimingRequest(
             spec=one.spec(wanted.features),
             rows=wanted.rows,
@@ -139,7 +155,7 @@ class Run:
             ended, result, phase = self._timed(Path(place), request, wanted.cap_mib)
         failed, reason = words.failure(result, ended.stopped_by, phase, wanted, seconds)
         record = {
-            "run": f"{self.run_id}/{len(self.records) + 1:03d}",
+            "run": f"{self.run_id}/{self.made + 1:03d}",
             "key": one.key,
             **{name: getattr(wanted, name) for name in ("rows", "features", "cores", "round", "pairs", "cap_mib")},
             "heap_mib": heap if one.engine == "spark" else None,
@@ -156,16 +172,20 @@ class Run:
             "busy_before_percent": busy,
         }
         self.records.append(record)
+        self.made += 1
         if result.versions:
             self.versions[one.engine] = result.versions
         if result.error_kind == "UsageError" and "is not installed" in result.error:
             self.missing[one.engine] = result.error
         self.say(words.line(record))
+        self.keep(self.measured())
         return record
 
     def final_fits(self, name: str, frame: TrainingFrame) -> None:
         """Time the project's final fits on the real rows by one engine, cold: both targets, linear and forest."""
         one = next(c for c in CONTESTANTS if c.engine == name and c.task == "forest")
+        if any(fit["engine"] == name for fit in self.real_fits):
+            return
         if not self.affords(Measure(one, len(frame))):
             return
         first, *more = [spec for spec in default_specs((name,)) if spec.engine == name]
@@ -194,6 +214,7 @@ class Run:
                 "reason": reason,
             }
         )
+        self.keep(self.measured())
         self.say(f"{name}: final fits on {len(frame):,} real rows: {reason or f'{total:.1f} s in all'}")
 
     def _timed(
@@ -209,6 +230,23 @@ class Run:
             found = timing.Timing(error=str(error), error_kind="died")
         said = words.last_line(ended.log) or f"ended with code {ended.code}"
         return ended, found or timing.Timing(error=said, error_kind="died"), timing.read_phase(folder)
+
+    def known(self, wanted: Measure) -> dict[str, Any] | None:
+        """Return the record of a measurement that was made already, here or in the run that is continued."""
+        names = ("rows", "features", "cores", "round", "pairs", "cap_mib")
+        for record in self.records:
+            same = record["key"] == wanted.contestant.key and all(record[n] == getattr(wanted, n) for n in names)
+            if same and (wanted.heap_mib is None or record["heap_mib"] == wanted.heap_mib):
+                return record
+        return None
+
+    def obtain(self, wanted: Measure) -> dict[str, Any] | None:
+        """Return the record of a measurement, made now unless it is known; None where it cannot be made or afforded."""
+        if (found := self.known(wanted)) is not None:
+            return found
+        if wanted.contestant.engine in self.missing or not self.affords(wanted):
+            return None
+        return self.measure(wanted)
 
     def affords(self, wanted: Measure) -> bool:
         """Whether there is time for a measurement, judged by the dearest like it so far; noted if there is not.
@@ -269,6 +307,8 @@ def run_benchmark(
     say: Say,
     command: str,
     engines: Sequence[str] = ENGINES,
+    before: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda report: None,
 ) -> dict[str, Any]:
     """Measure what a profile asks for and return the report as plain data.
 
@@ -278,6 +318,12 @@ def run_benchmark(
         say: takes a line for each measurement.
         command: by which the report can be made again.
         engines: that take part.
+        before: the report of a run that is continued: what it measured is kept and not measured again. The
+            certificate is made anew, since the code may be another.
+        keep: takes the unfinished report after each measurement; it can be continued as ``before``.
+
+    Raises:
+        UsageError: the earlier report is of another profile, machine or version.
     """
     started = dt.datetime.now(dt.UTC)
     run = Run(profile, f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", say, time.monotonic())
@@ -288,7 +334,11 @@ def run_benchmark(
         "command": command,
         "machine": machine.facts(_PACKAGES),
         "engines": list(engines),
+        "continues": [],
     }
+    if before is not None:
+        _take_over(run, report, before)
+    run.keep = lambda measured: keep({**report, **measured})
     run.find_java()
     report["certificate"] = run.certify(frame, tuple(engines))
     if report["certificate"]["valid"]:
@@ -297,66 +347,51 @@ def run_benchmark(
         of_engine = [r for r in run.records if BY_KEY[r["key"]].engine == name]
         if of_engine and all(r["failed"] for r in of_engine) and name not in run.missing:
             run.missing[name] = of_engine[0]["reason"]
-    report |= {
-        "records": run.records,
-        "real_fits": run.real_fits,
-        "left_out": run.left_out,
-        "missing": run.missing,
-        "versions": run.versions,
-        "complexity": [_complexity(name) for name in engines],
-        "took_s": round(time.monotonic() - run.begun, 1),
-    }
+    report |= {**run.measured(), "complexity": [_complexity(name) for name in engines]}
     return report | {"findings": findings.findings(report)}
+
+
+def _take_over(run: Run, report: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Take the records of an earlier run of the same profile on the same machine with the same versions."""
+    one_off = {"load_before"}
+    mine, theirs = report["machine"], before["machine"]
+    others = [name for name in mine if name not in one_off and mine[name] != theirs.get(name)]
+    others += ["profile"] if before["profile"] != report["profile"] else []
+    if others:
+        raise UsageError(
+            f"run {before['run_id']} cannot be continued: another {', '.join(others)}; begin a run of its own"
+        )
+    run.records += before["records"]
+    run.real_fits += before["real_fits"]
+    run.versions |= before["versions"]
+    kept = ("run_id", "made_at", "took_s")
+    report["continues"] = [*before.get("continues", []), {name: before[name] for name in kept}]
 
 
 def _measure_all(run: Run, engines: tuple[str, ...], frame: TrainingFrame) -> None:
     engines = tuple(name for name in engines if name not in run.missing)
-    for wanted in measures(run.profile, engines):
-        if reason := run.hopeless(wanted):
-            run.left_out.append(f"{words.what(wanted)}: {reason}")
-        elif run.affords(wanted):
-            run.measure(wanted)
+    _measure_each(run, measures(run.profile, engines))
     for name in engines:
         if name in COMPARED and name not in run.missing:
             run.final_fits(name, frame)
     for key, features in run.profile.capped.items():
         if BY_KEY[key].engine in engines:
-            _climb(run, BY_KEY[key], features)
+            climb(run.profile, run.obtain, BY_KEY[key], features)
     if "spark" in engines:
         for key in ("spark/linear", "spark/forest"):
             for rows in run.profile.heap_rows:
-                _smallest_heap(run, BY_KEY[key], rows)
+                smallest_heap(run.profile, run.obtain, BY_KEY[key], rows)
+    _measure_each(run, further_rounds(run.profile, engines))
 
 
-def _climb(run: Run, one: Contestant, features: int) -> None:
-    """Under each cap go up the sizes until one fails; what a smaller cap has carried need not be shown again."""
-    start = 0
-    for cap in run.profile.caps_mib:
-        for place in range(start, len(run.profile.ladder)):
-            wanted = Measure(
-                one,
-                run.profile.ladder[place],
-                features,
-                cap_mib=cap,
-                heap_mib=max(512, cap - _PYTHON_SHARE_MIB) if one.engine == "spark" else None,
-            )
-            if one.engine in run.missing or not run.affords(wanted) or run.measure(wanted)["failed"]:
-                break
-            start = place
-
-
-def _smallest_heap(run: Run, one: Contestant, rows: int) -> None:
-    """Halve the list of heaps until the smallest that completes is known; each trial is a record of its own."""
-    low, high = 0, len(run.profile.heaps_mib)
-    while low < high:
-        middle = (low + high) // 2
-        wanted = Measure(one, rows, heap_mib=run.profile.heaps_mib[middle], round=TRIAL)
-        if one.engine in run.missing or not run.affords(wanted):
-            return
-        if run.measure(wanted)["failed"]:
-            low = middle + 1
-        else:
-            high = middle
+def _measure_each(run: Run, wanted_ones: Iterable[Measure]) -> None:
+    for wanted in wanted_ones:
+        if run.known(wanted) is not None:
+            continue
+        if reason := run.hopeless(wanted):
+            run.left_out.append(f"{words.what(wanted)}: {reason}")
+        elif run.affords(wanted):
+            run.measure(wanted)
 
 
 def _complexity(name: str) -> dict[str, Any]:

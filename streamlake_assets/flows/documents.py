@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from streamlake_assets.flows.periods import refresh_periods
 from streamlake_assets.market.contract import BARS_TOPIC
+from streamlake_assets.market.measures import PeriodKind, periods_between
 from streamlake_assets.market.series import SessionSeries, ordinal
 from streamlake_assets.market.session_documents import SessionBar, SessionDocument, session_document
 from streamlake_assets.market.types import AssetClass, Instrument, Interval
@@ -28,15 +30,26 @@ _TURN_WAIT_S = 120
 
 
 class Refreshed(NamedTuple):
-    """What a refresh did: months touched, documents and buckets written, and the offsets now reflected."""
+    """What a refresh did: months made again; documents, buckets and lines of periods written; offsets now reflected.
+
+    ``by_month``: session documents written by first day of their month, 0 for a month that was looked at in vain.
+    """
 
     months: int
     sessions: int
     buckets: int
+    lines: int
     next_offsets: dict[str, int]
+    by_month: dict[dt.date, int]
 
 
-def refresh_documents(engine: sa.Engine, documents: DocumentStore, now: dt.datetime, full: bool = False) -> Refreshed:
+def refresh_documents(
+    engine: sa.Engine,
+    documents: DocumentStore,
+    now: dt.datetime,
+    full: bool = False,
+    months: tuple[dt.date, dt.date] | None = None,
+) -> Refreshed:
     """Bring the documents up to what is stored.
 
     Args:
@@ -44,43 +57,60 @@ def refresh_documents(engine: sa.Engine, documents: DocumentStore, now: dt.datet
         documents: where they go.
         now: written as the time of the refresh.
         full: make every document again; the result is the same to the byte.
+        months: first day of the first and of the last month to make again, of every instrument, touched or not; what
+            was touched elsewhere is left to the next refresh. None: all that was touched.
 
     Raises:
         TryLaterError: a store is not available.
     """
     # one at a time: the slower of two would put its older documents over the newer ones
     with exclusive(engine, "refresh_documents", _TURN_WAIT_S):
-        return _refresh(engine, documents, now, full)
+        return _refresh(engine, documents, now, full, months)
 
 
-def _refresh(engine: sa.Engine, documents: DocumentStore, now: dt.datetime, full: bool) -> Refreshed:
+def _refresh(
+    engine: sa.Engine,
+    documents: DocumentStore,
+    now: dt.datetime,
+    full: bool,
+    chosen: tuple[dt.date, dt.date] | None,
+) -> Refreshed:
     state = None if full else documents.state()
     cursor: dict[str, int] = state["touch_cursor"] if state else {}
     with bar_reader.snapshot(engine) as connection:
         ends = bar_reader.stream_ends(connection)
-        touches = bar_reader.touches_since(connection, cursor)
         known = bar_reader.instruments(connection)
+        if chosen is None:
+            touches = bar_reader.touches_since(connection, cursor)
+            to_make = _with_the_open_session(connection, touches)
+        else:
+            months = periods_between(*chosen, PeriodKind.MONTH)
+            touches = to_make = {Touch(number, month.first) for number in known for month in months}
+        by_month = dict.fromkeys(sorted({touch.month for touch in to_make}), 0)
         intervals = {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
-        sessions = 0
         years: dict[Instrument, set[int]] = defaultdict(set)
-        for of, first, last in _ranges(_with_the_open_session(connection, touches), known):
+        for of, first, last in _ranges(to_make, known):
             last_session = bar_reader.last_settled_session(connection, of.id)
             made = list(
                 _documents(of, bar_reader.settled_bars(connection, of.id, first, last), intervals, last_session)
             )
             gone = documents.session_keys(of.instrument, first, last) - {document.key for document in made}
-            sessions += documents.put_sessions(made)
+            documents.put_sessions(made)
+            for document in made:
+                by_month[document.session.replace(day=1)] += 1
             documents.remove_sessions(gone)
             years[of.instrument].update(range(first.year, last.year + 1))
         factors = {of.instrument: bar_reader.factors(connection, of.id) for of in known.values()}
-    classes = {of.instrument: of.asset_class for of in known.values()}
-    buckets = 0
-    for instrument, wanted in sorted(years.items()):
-        made_buckets = list(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
-        buckets += documents.put_buckets(made_buckets)
-        documents.remove_buckets(instrument, wanted - {year for year, _ in made_buckets})
-    documents.put_state(_state(ends, now))
-    return Refreshed(len(touches), sessions, buckets, _offsets(ends))
+        classes = {of.instrument: of.asset_class for of in known.values()}
+        buckets = 0
+        for instrument, wanted in sorted(years.items()):
+            made_buckets = list(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
+            buckets += documents.put_buckets(made_buckets)
+            documents.remove_buckets(instrument, wanted - {year for year, _ in made_buckets})
+        lines = refresh_periods(connection, documents, by_month)
+    if chosen is None:
+        documents.put_state(_state(ends, now))
+    return Refreshed(len(touches), sum(by_month.values()), buckets, lines, _offsets(ends), by_month)
 
 
 def _with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:

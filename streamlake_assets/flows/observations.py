@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from streamlake_assets.broker.topics import describe_streams, watermarks
-from streamlake_assets.market import calendars
+from streamlake_assets.market import calendars, quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.types import Interval
 from streamlake_assets.stores import bar_reader, schema
 from streamlake_assets.stores.count_ledger import CountLedger, read_count_ledger
@@ -133,6 +134,16 @@ def heartbeat_age_s(engine: sa.Engine, process: str, now: dt.datetime) -> tuple[
     """Return seconds since the last sign of life of a process, and what it said; None when there was none."""
     found = heartbeats(engine).get(process)
     return (None, {}) if found is None else ((now - found[0]).total_seconds(), found[1])
+
+
+def alive_if_started(engine: sa.Engine, process: str, now: dt.datetime) -> Verdict:
+    """Judge a process that need not run: one that never gave a sign of life was not started, and is not missed."""
+    age_s, said = heartbeat_age_s(engine, process, now)
+    if age_s is None:
+        text = f"{process} was never started with these tables: none is expected"
+        return Verdict(True, text, {"started": False, "limit_s": quality.HEARTBEAT_LIMIT_S})
+    verdict = quality.is_alive(age_s)
+    return Verdict(verdict.passed, verdict.text, {**verdict.facts, "started": True, "said": said})
 
 
 def constraint_violations(engine: sa.Engine) -> dict[str, int]:

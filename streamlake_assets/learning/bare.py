@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from streamlake_assets.errors import UsageError
 from streamlake_assets.learning.engines import Engine, Resources, features_per_split
@@ -30,7 +31,9 @@ def bare(spec: ModelSpec, worker: Engine, resources: Resources) -> Iterator[Fit]
         UsageError: an engine or algorithm for which no bare script is written.
     """
     if spec.engine == "sklearn":
-        yield lambda x, y: _sklearn(spec, resources).fit(x, y).predict
+        # linear algebra on one thread, as the runner does it: on two it sums in another order, on another core
+        with threadpool_limits({"blas": 1}):
+            yield lambda x, y: _sklearn(spec, resources).fit(x, y).predict
     elif spec.engine == "xgboost":
         yield lambda x, y: _xgboost(spec, resources, x, y)
     elif spec.engine == "dask":

@@ -7,6 +7,7 @@ trusted. Trees of trusted types may still hold hostile numbers: nothing walks th
 
 import zipfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ import skops.io
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from skops.io.exceptions import UntrustedTypesFoundException
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from streamlake_assets.errors import ModelRefusedError
 from streamlake_assets.learning.engines import DEFAULT_RESOURCES, EngineBase, Resources, features_per_split
@@ -67,7 +68,7 @@ class SklearnEngine(EngineBase):
         make = {Algorithm.LINEAR: _linear, Algorithm.BOOSTING: _boosting}.get(spec.algorithm)
         estimator = make(spec) if make else forest_estimator(spec, len(x), n_jobs=self._cores)
         # linear algebra on more threads may round differently
-        with threadpool_limits({"blas": 1, "openmp": self._cores}):
+        with _thread_pools().limit(limits={"blas": 1, "openmp": self._cores}):
             estimator.fit(x, y)
         return _model(spec, estimator, "the fitted model")
 
@@ -88,6 +89,12 @@ class SklearnEngine(EngineBase):
         if type(estimator) is not _TYPES[spec.algorithm]:
             raise ModelRefusedError(f"{path}: holds a {type(estimator).__name__}, not a {spec.algorithm.value} model")
         return _model(spec, estimator, str(path))
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Look for the libraries that have threads once a process: each look takes 6 ms, a sixth of a linear fit."""
+    return ThreadpoolController()
 
 
 def _model(spec: ModelSpec, estimator: Any, where: str) -> PortableModel:

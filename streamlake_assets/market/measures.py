@@ -270,6 +270,7 @@ def key_indicators(
     last: dt.date,
     *,
     expected: int | None = None,
+    own: IndexReturns | None = None,
 ) -> KeyIndicators:
     """Measure an instrument (one member) or a group (several) over the sessions between two dates, both included.
 
@@ -279,8 +280,9 @@ def key_indicators(
         first: first day of the period.
         last: last day of the period.
         expected: sessions that the calendars of the members have in the period, summed over members.
+        own: the members' ``equal_weight_index``, for who measures many periods of them; None: made here.
     """
-    own = equal_weight_index(members).between(first, last)
+    own = (equal_weight_index(members) if own is None else own).between(first, last)
     inside = [_cut(series, first, last) for series in members]
     close, high, low, volume = (
         np.concatenate([getattr(series, name) for series in inside]) if inside else np.empty(0)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from streamlake_assets.errors import StreamlakeError, TryLaterError, UsageError
-from streamlake_assets.stores import alert_list, commands, dead_letters
+from streamlake_assets.stores import alert_list, commands, dead_letters, replays
 from streamlake_assets.stores.bar_reader import snapshot
 from streamlake_assets.stores.commands import CLAIM_S, SUBJECT, Command, State, Verb
 from streamlake_assets.stores.dead_letters import Letter, Wanted
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
 
 Act = Callable[[sa.Engine, int, str], Outcome]
-"""(engine of the writer, number of the subject, who asks) -> outcome."""
+"""(engine of the writer, the command's number, who asks) -> outcome."""
 
 
 def replay(engine: sa.Engine, letter: int, by: str) -> Outcome:
@@ -70,7 +70,39 @@ def acknowledge(engine: sa.Engine, alert: int, by: str) -> Outcome:
     return Outcome(State.DONE, f"{by} has seen it" if seen else "somebody had seen it before")
 
 
-ACTS: Final[Mapping[str, Act]] = {Verb.REPLAY: replay, Verb.ACKNOWLEDGE: acknowledge}
+def pause(engine: sa.Engine, number: int, by: str) -> Outcome:
+    """Let a replay of sessions wait before its next one.
+
+    Raises:
+        UsageError: there is no such replay, or it has ended.
+        TryLaterError: the database is not available.
+    """
+    return Outcome(State.DONE, "paused" if replays.set_paused(engine, number, True) else "it was paused before")
+
+
+def start(engine: sa.Engine, number: int, by: str) -> Outcome:
+    """Let a replay of sessions go on; raises as ``pause``."""
+    return Outcome(State.DONE, "started" if replays.set_paused(engine, number, False) else "it was going before")
+
+
+def pace(engine: sa.Engine, per_minute: int, by: str) -> Outcome:
+    """Give the replay that runs another pace.
+
+    Raises:
+        UsageError: none runs, or the pace is out of bounds.
+        TryLaterError: the database is not available.
+    """
+    changed = replays.set_pace(engine, per_minute)
+    return Outcome(State.DONE, f"{per_minute} sessions a minute{'' if changed else ', as before'}")
+
+
+ACTS: Final[Mapping[str, Act]] = {
+    Verb.REPLAY: replay,
+    Verb.ACKNOWLEDGE: acknowledge,
+    Verb.PAUSE: pause,
+    Verb.START: start,
+    Verb.PACE: pace,
+}
 
 
 class CommandRunner:

@@ -21,6 +21,7 @@ from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC, encode_
 from streamlake_assets.market.series import FloatArray, SessionSeries, ordinal
 from streamlake_assets.market.types import Bar, CorporateAction, Instrument
 from streamlake_assets.sidecar.replay_forecasts import Forecasts
+from streamlake_assets.sidecar.replay_pace import Pace
 from streamlake_assets.sources.replay_plan import SessionStep
 from streamlake_assets.stores import bar_reader
 
@@ -146,16 +147,15 @@ class SessionReplay:
         self._forecasts = forecasts
         self._series = {Instrument(one.symbol, one.exchange): one for one in series}
 
-    def run(self, steps: Iterable[SessionStep], pause_s: float, on_revealed: Callable[[Revealed], None]) -> None:
-        """Reveal sessions one after the other, the next no sooner than ``pause_s`` after the start of the last.
+    def run(self, steps: Iterable[SessionStep], pace: Pace, on_revealed: Callable[[Revealed], None]) -> None:
+        """Reveal sessions one after the other, each when the pace lets it.
 
         Raises:
             TryLaterError: a server was not available, or the consumer stores nothing.
         """
         for step in steps:
-            due = time.monotonic() + pause_s
+            pace.wait()
             on_revealed(self.reveal(step))
-            time.sleep(max(0.0, due - time.monotonic()))
 
     def reveal(self, step: SessionStep) -> Revealed:
         """See the forecasts of one session into the ledger, publish it, wait until it is stored and judged."""

@@ -31,9 +31,18 @@ class Verb(StrEnum):
 
     REPLAY = "dead_letter_replay"
     ACKNOWLEDGE = "alert_ack"
+    PAUSE = "replay_pause"
+    START = "replay_start"
+    PACE = "replay_pace"
 
 
-SUBJECT: Final = {Verb.REPLAY: "letter", Verb.ACKNOWLEDGE: "alert"}
+SUBJECT: Final = {
+    Verb.REPLAY: "letter",
+    Verb.ACKNOWLEDGE: "alert",
+    Verb.PAUSE: "replay",
+    Verb.START: "replay",
+    Verb.PACE: "per_minute",
+}
 """Verb -> name of its one argument, a number."""
 
 

@@ -24,6 +24,7 @@ from streamlake_assets.settings import DATABASE, Settings
 
 SESSIONS = "session_bars"
 BUCKETS = "feature_buckets"
+PERIODS = "periods"
 STATE = "cache_state"
 REPORTS = "reports"
 _WRITES_PER_CALL = 1_000
@@ -49,7 +50,7 @@ class DocumentStore:
 
     def put_sessions(self, documents: Iterable[SessionDocument]) -> int:
         """Replace or insert session documents; return how many were written."""
-        return self._replace(SESSIONS, (_session_record(document) for document in documents))
+        return self.replace(SESSIONS, (_session_record(document) for document in documents))
 
     def sessions(
         self, instrument: Instrument | None = None, first: dt.date | None = None, last: dt.date | None = None
@@ -73,15 +74,15 @@ class DocumentStore:
 
     def remove_sessions(self, keys: Iterable[str]) -> None:
         """Remove session documents by key."""
-        self._remove(SESSIONS, keys)
+        self.remove(SESSIONS, keys)
 
     def remove_buckets(self, instrument: Instrument, years: Iterable[int]) -> None:
         """Remove feature buckets of an instrument by year."""
-        self._remove(BUCKETS, (f"{instrument}|{year}" for year in years))
+        self.remove(BUCKETS, (f"{instrument}|{year}" for year in years))
 
     def put_buckets(self, buckets: Iterable[tuple[int, SessionSeries]]) -> int:
         """Replace or insert feature buckets, each a year of one instrument; return how many were written."""
-        return self._replace(BUCKETS, (_bucket_record(year, series) for year, series in buckets))
+        return self.replace(BUCKETS, (_bucket_record(year, series) for year, series in buckets))
 
     def series(self, instrument: Instrument | None = None) -> list[SessionSeries]:
         """Return the whole series of each instrument, joined from its yearly buckets."""
@@ -126,21 +127,38 @@ class DocumentStore:
     def clear(self) -> None:
         """Remove all documents; the next refresh makes them again."""
         with _outages("clearing documents"):
-            for name in (SESSIONS, BUCKETS, STATE):
+            for name in (SESSIONS, BUCKETS, PERIODS, STATE):
                 self._database[name].delete_many({})
 
-    def _replace(self, collection: str, records: Iterable[dict[str, Any]]) -> int:
+    def records(self, collection: str, prefix: str) -> list[dict[str, Any]]:
+        """Return the documents of a collection whose key begins so, by key."""
+        with _outages(f"reading {collection}"):
+            return list(self._database[collection].find(_begins(prefix)).sort("_id", 1))
+
+    def keys(self, collection: str, prefix: str) -> set[str]:
+        """Return the keys of a collection that begin so."""
+        with _outages(f"reading the keys of {collection}"):
+            return {record["_id"] for record in self._database[collection].find(_begins(prefix), {"_id": 1})}
+
+    def replace(self, collection: str, records: Iterable[dict[str, Any]]) -> int:
+        """Replace or insert documents by their ``_id``; return how many were written."""
         writes = [ReplaceOne({"_id": record["_id"]}, record, upsert=True) for record in records]
         for start in range(0, len(writes), _WRITES_PER_CALL):
             with _outages(f"writing {collection}"):
                 self._database[collection].bulk_write(writes[start : start + _WRITES_PER_CALL], ordered=False)
         return len(writes)
 
-    def _remove(self, collection: str, keys: Iterable[str]) -> None:
+    def remove(self, collection: str, keys: Iterable[str]) -> None:
+        """Remove documents of a collection by key."""
         gone = sorted(keys)
         for start in range(0, len(gone), _WRITES_PER_CALL):
             with _outages(f"removing from {collection}"):
                 self._database[collection].delete_many({"_id": {"$in": gone[start : start + _WRITES_PER_CALL]}})
+
+
+def _begins(prefix: str) -> dict[str, Any]:
+    # past every sign that a key may hold: a subject may be any text
+    return {"_id": {"$gte": prefix, "$lt": f"{prefix}\U0010ffff"}}
 
 
 def _key_range(instrument: Instrument, first: dt.date | None, last: dt.date | None) -> dict[str, Any]:

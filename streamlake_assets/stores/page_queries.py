@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.market.sessions import UTC
+from streamlake_assets.market.signals import Action
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.market.versions import Version
 from streamlake_assets.stores import schema
-from streamlake_assets.stores.page_rows import ForecastValues, Listed, PageBar
+from streamlake_assets.stores.page_rows import ForecastValues, Listed, PageBar, PageSignal
 
 
 def stream_id(connection: sa.Connection, topic: str, stream: StreamIdentity | None) -> int | None:
@@ -147,6 +148,19 @@ def forecast_values(
         baseline=row.baseline,
         coverage=row.coverage,
     )
+
+
+def signals(connection: sa.Connection, instrument: Instrument, most: int) -> tuple[PageSignal, ...]:
+    """Return the newest signals of an instrument, the newest first; holds are none."""
+    signal, forecast = schema.signals.c, schema.forecasts.c
+    query = (
+        sa.select(forecast.target_session, signal.side, forecast.model_version)
+        .join_from(schema.signals, schema.forecasts, forecast.id == signal.forecast_id)
+        .where(forecast.instrument_id == instrument_id(instrument), signal.side != Action.HOLD.value)
+        .order_by(forecast.target_session.desc())
+        .limit(most)
+    )
+    return tuple(PageSignal(session, Action(side), model) for session, side, model in connection.execute(query))
 
 
 def page_bar(row: sa.Row[Any]) -> PageBar:

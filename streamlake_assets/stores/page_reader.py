@@ -22,6 +22,7 @@ from streamlake_assets.stores.operations import heartbeats
 from streamlake_assets.stores.page_rows import (
     NextForecast,
     Overview,
+    PageSignal,
     Snapshot,
     Watermark,
 )
@@ -162,6 +163,15 @@ class PageReader:
                 )
                 for row in sorted(connection.execute(in_force), key=lambda row: str(row.target))
             )
+
+    def signals(self, instrument: Instrument, most: int) -> tuple[PageSignal, ...]:
+        """Return the newest signals of an instrument, the newest first.
+
+        Raises:
+            TryLaterError: the database is not available.
+        """
+        with self.snapshot(f"reading signals of {instrument}") as connection:
+            return ask.signals(connection, instrument, most)
 
     def heartbeats(self) -> dict[str, tuple[dt.datetime, dict[str, Any]]]:
         """Return the last sign of life of each process: when, and its state.

@@ -8,6 +8,7 @@ import datetime as dt
 import msgspec
 
 from streamlake_assets.market.messages import StreamIdentity
+from streamlake_assets.market.signals import Action
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.market.versions import Version
@@ -98,6 +99,14 @@ class NextForecast(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     has_skill: bool
     values: "ForecastValues | None"
+
+
+class PageSignal(msgspec.Struct, frozen=True):
+    """A signal of an instrument, the session it is for, and the model whose forecast it came from."""
+
+    session: dt.date
+    side: Action
+    model_version: str
 
 
 class ForecastValues(msgspec.Struct, frozen=True, kw_only=True):

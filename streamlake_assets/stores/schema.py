@@ -331,6 +331,19 @@ commands = _table(
     sa.Index("ix_commands_state", "state"),
     comment="What pages ask the processes beside Dagster to do",
 )
+replays = _table(
+    "replays",
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=True),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.text("0"), comment="Whether it is to wait"),
+    sa.Column("per_minute", sa.Double, comment="Sessions a minute; NULL: without pauses"),
+    sa.Column("revealed", sa.Integer, nullable=False, server_default=sa.text("0"), comment="Sessions so far"),
+    sa.Column("total", sa.Integer, nullable=False, comment="Sessions in all"),
+    sa.Column("session", sa.Date, comment="Newest session revealed"),
+    sa.Column("started_at", Moment, nullable=False, server_default=NOW),
+    sa.Column("beat_at", Moment, nullable=False, server_default=NOW, comment="When it was heard of last"),
+    sa.Column("ended_at", Moment, comment="NULL: it has not said that it ended"),
+    comment="Replays of sessions: how far they have come, how they are to go on",
+)
 heartbeats = _table(
     "heartbeats",
     sa.Column("process", Ascii64, primary_key=True),

@@ -1,10 +1,13 @@
 """The views beside the live one in Chromium, on real servers: what each shows, and what leaves it as it is."""
 
 import datetime as dt
+import io
 import re
+import zipfile
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from panel_app.selection import ViewName
 from panel_app.shell import TITLES
@@ -19,7 +22,7 @@ from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
-from streamlake_assets_tests.browser.viewing import Opener
+from streamlake_assets_tests.browser.viewing import Opener, Viewer
 from streamlake_assets_tests.panel.page_data import (
     daily,
     day,
@@ -152,10 +155,23 @@ def test_indicators_change_with_period_and_group_and_can_be_taken_away(viewer: O
     page.sees("td", "^stock$")
     page.page.get_by_role("button", name="SQL", exact=True).click()
     page.sees(".age", "indicators from SQL as of")
-    with page.page.expect_download() as waiting:
-        page.page.get_by_role("button", name="CSV").click()
-    text = waiting.value.path().read_text("utf-8-sig")
+    page.sees("td", "100.00%")
+    taken = {name: taken_away(page, name) for name in ("CSV", "Excel", "PNG")}
+    text = taken["CSV"].decode("utf-8-sig")
     assert text.startswith("subject,period,") and "\nstock," in text.replace("\r", "")
+    with zipfile.ZipFile(io.BytesIO(taken["Excel"])) as workbook:
+        assert "stock" in workbook.read("xl/worksheets/sheet1.xml").decode()
+    with Image.open(io.BytesIO(taken["PNG"])) as picture:
+        picture.verify()
+        assert picture.format == "PNG" and picture.width > 800 and picture.height > 200
+
+
+def taken_away(page: Viewer, button: str) -> bytes:
+    with page.page.expect_download() as waiting:
+        page.page.get_by_role("button", name=button, exact=True).click()
+    name = waiting.value.suggested_filename
+    assert name == "streamlake-indicators." + {"CSV": "csv", "Excel": "xlsx", "PNG": "png"}[button]
+    return waiting.value.path().read_bytes()
 
 
 @pytest.mark.parametrize("payload", [PAYLOADS[1], PAYLOADS[4]])

@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import URLError
 
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
@@ -37,9 +38,23 @@ CANDLES = """() => {
 }"""
 
 
+class Served(NamedTuple):
+    """The page's server process."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
 def serve_page(settings: Settings, log: Path) -> Iterator[str]:
     """Run the page's server process; yields its address."""
+    with served_page(settings, log) as served:
+        yield served.address
+
+
+@contextmanager
+def served_page(settings: Settings, log: Path, more: Sequence[str] = ()) -> Iterator[Served]:
+    """Run the page's server process, with more arguments of ``panel serve``."""
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STREAMLAKE_")},
@@ -48,7 +63,7 @@ def serve_page(settings: Settings, log: Path) -> Iterator[str]:
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            serve_argv(port),
+            [*serve_argv(port), *more],
             cwd=Path(__file__).parents[2],
             env=environment,
             stdout=output,
@@ -58,7 +73,7 @@ def serve_page(settings: Settings, log: Path) -> Iterator[str]:
         here = f"http://{LOOPBACK}:{port}"
         assert wait_until(lambda: answers(here + LIVENESS) or process.poll() is not None, 30), log.read_text()
         assert process.poll() is None, log.read_text()
-        yield here
+        yield Served(here, process.pid)
     finally:
         process.terminate()
         process.wait(10)

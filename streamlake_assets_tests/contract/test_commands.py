@@ -15,7 +15,7 @@ from streamlake_assets.market.alerts import State as AlertState
 from streamlake_assets.market.messages import DeadLetter, Slice
 from streamlake_assets.settings import DatabaseRole
 from streamlake_assets.sidecar.command_runner import ACTS, CommandRunner
-from streamlake_assets.stores import alert_states, commands, dead_letters, page_quality, schema
+from streamlake_assets.stores import alert_states, commands, dead_letters, page_quality, replays, schema
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.commands import MOST_ATTEMPTS, Command, State, Verb
 from streamlake_assets.stores.dead_letters import Wanted
@@ -179,12 +179,20 @@ def test_an_alert_is_acknowledged_as_the_command_line_does(database: Database, p
 @pytest.mark.parametrize(
     ("verb", "arguments", "said"),
     [
-        ("drop_tables", {}, "there is no command drop_tables; there are alert_ack, dead_letter_replay"),
+        (
+            "drop_tables",
+            {},
+            "there is no command drop_tables; there are alert_ack, dead_letter_replay, replay_pace, replay_pause, "
+            "replay_start",
+        ),
         (Verb.REPLAY, {}, "dead_letter_replay takes one argument, letter: a number above 0"),
         (Verb.REPLAY, {"letter": "1 OR 1=1"}, "dead_letter_replay takes one argument, letter: a number above 0"),
         (Verb.REPLAY, {"letter": True}, "dead_letter_replay takes one argument, letter: a number above 0"),
         (Verb.REPLAY, {"letter": 1, "all": 1}, "dead_letter_replay takes one argument, letter: a number above 0"),
         (Verb.ACKNOWLEDGE, {"alert": -1}, "alert_ack takes one argument, alert: a number above 0"),
+        (Verb.PAUSE, {"replay": 7}, "there is no replay 7"),
+        (Verb.PACE, {"per_minute": 60}, "there is no replay: `streamlake demo` begins one"),
+        (Verb.PACE, {"per_minute": 6001}, "a replay reveals 1 to 6,000 sessions a minute, not 6,001"),
     ],
 )
 def test_what_is_not_a_command_fails_and_says_so(
@@ -206,6 +214,25 @@ def test_an_outage_leaves_a_command_asked_and_a_fault_of_ours_ends_it(database: 
     assert stored(database)[0].state is State.ASKED
     assert CommandRunner(database.writer, {Verb.REPLAY: broken}, claim_s=0).turn()[State.FAILED] == 1
     assert stored(database)[0].result == "ZeroDivisionError: see the log of alerts"
+
+
+def test_a_replay_is_paused_started_and_paced_until_it_has_ended(database: Database, page: sa.Engine) -> None:
+    number = replays.begin(database.writer, 60, 30.0)
+    for request, (verb, arguments, said) in enumerate(
+        [
+            (Verb.PAUSE, {"replay": number}, "paused"),
+            (Verb.PAUSE, {"replay": number}, "it was paused before"),
+            (Verb.PACE, {"per_minute": 120}, "120 sessions a minute"),
+            (Verb.START, {"replay": number}, "started"),
+            (Verb.PACE, {"per_minute": 120}, "120 sessions a minute, as before"),
+        ]
+    ):
+        done = ran(database, page, verb, arguments, str(request))
+        assert (done.state, done.result) == (State.DONE, said)
+    assert replays.look(database.writer, number) == (False, 120.0)
+    replays.end(database.writer, number)
+    late = ran(database, page, Verb.PAUSE, {"replay": number}, "late")
+    assert (late.state, late.result) == (State.FAILED, f"replay {number} has ended")
 
 
 # what the page is shown

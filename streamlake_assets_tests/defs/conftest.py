@@ -39,6 +39,7 @@ from streamlake_assets.settings import DATABASE, LOOPBACK, DatabaseRole, Setting
 from streamlake_assets.sidecar.ingest import IngestLoop
 from streamlake_assets.sidecar.replay import PublisherOutlet, SessionReplay, StoredPlaces, publish
 from streamlake_assets.sidecar.replay_forecasts import OwnForecasts
+from streamlake_assets.sidecar.replay_pace import NoPause
 from streamlake_assets.sources import bokeh_sample
 from streamlake_assets.sources.replay_plan import ReplayPlan, plan_replay
 from streamlake_assets.stores import schema
@@ -110,7 +111,7 @@ def market(stack: Settings) -> Iterator[Market]:
         with Publisher(stack.kafka) as publisher:
             outlet = PublisherOutlet(publisher, stored)
             SessionReplay(access.writer, outlet, OwnForecasts(access.writer, speaking), access.documents.series()).run(
-                plan.live, 0.0, lambda done: None
+                plan.live, NoPause(), lambda done: None
             )
         driver.tick_raw_watermark()
         driver.run("refresh")

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from streamlake_assets.definitions import defs
+from streamlake_assets.defs import documents
 from streamlake_assets.defs.jobs import RETRY_AFTER_S, raw_watermark, refresh_needed
 from streamlake_assets.errors import StreamlakeError
 from streamlake_assets.flows import champions, observations
@@ -238,6 +239,37 @@ def test_bars_that_came_before_their_forecasts_give_no_signal_and_no_failed_run(
     assert "no forecast is open" in str(signals.metadata["reason"].value)
     failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
     assert failed == ["forecasts_are_on_time"], "said, and blocking nothing"
+
+
+def test_each_month_that_was_made_again_is_reported_and_a_month_can_be_chosen(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
+    key = documents.SESSION_BARS
+    newest = market.plan.live[-1].session.replace(day=1).isoformat()
+    market.access.documents.clear()
+    assert run_job("refresh", market, instance).success
+    months = instance.get_materialized_partitions(key)
+    assert newest in months and len(months) == len(instance.get_materialized_partitions(documents.FEATURE_BUCKETS))
+    sessions = {document.session.replace(day=1).isoformat() for document in market.access.documents.sessions()}
+    assert sessions <= months, "all that was stored was touched"
+    wanted = {"dagster/asset_partition_range_start": newest, "dagster/asset_partition_range_end": newest}
+    before = market.access.documents.state()
+    market.access.documents.remove_sessions(
+        [one.key for one in market.access.documents.sessions() if one.session.replace(day=1).isoformat() == newest]
+    )
+    job = defs().resolve_job_def("refresh")
+    result = job.execute_in_process(
+        instance=instance,
+        tags=wanted,
+        asset_selection=list(documents.MADE_TOGETHER),
+        resources={"stores": market.access},
+    )
+    events = result.asset_materializations_for_node("documents")
+    assert {(event.asset_key, event.partition) for event in events} == {
+        (one, newest) for one in documents.MADE_TOGETHER
+    }
+    assert market.access.documents.state() == before
+    assert all(evaluation.passed for evaluation in result.get_asset_check_evaluations())
 
 
 def test_a_failing_step_is_told_in_one_line_with_step_and_cause(market: Market) -> None:

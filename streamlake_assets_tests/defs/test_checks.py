@@ -23,6 +23,7 @@ from streamlake_assets.defs import (
     features,
     forecasts,
     models,
+    processes,
     raw,
     reports,
     stream,
@@ -41,6 +42,7 @@ from streamlake_assets.market.types import Interval
 from streamlake_assets.settings import DATABASE
 from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import ledger, schema
+from streamlake_assets.stores.documents import PERIODS
 from streamlake_assets.stores.operations import beat
 from streamlake_assets.stores.reports import DRILLS, DrillHistory
 from streamlake_assets_tests.bars import NOW, bar, wire
@@ -61,11 +63,12 @@ LEDGER = (schema.forecasts, schema.forecast_scores, schema.signals, schema.model
 
 
 @contextmanager
-def collection(market: Market, name: str) -> Iterator[Any]:
-    """Give a collection of the document store, and put one document that was taken from it back."""
+def collection(market: Market, name: str, key: str | None = None) -> Iterator[Any]:
+    """Give a collection of the document store, and put one document of it back: that key's, or any."""
     client: MongoClient[dict[str, Any]] = MongoClient(market.settings.mongo)
     found = client[DATABASE][name]
-    victim = found.find().sort("_id", 1).skip(100 if name == "session_bars" else 0).limit(1).next()
+    chosen = {} if key is None else {"_id": key}
+    victim = found.find(chosen).sort("_id", 1).skip(100 if name == "session_bars" else 0).limit(1).next()
     try:
         yield (found, victim)
     finally:
@@ -91,6 +94,14 @@ def document_changed(market: Market) -> Iterator[None]:
 def bucket_removed(market: Market) -> Iterator[None]:
     with collection(market, "feature_buckets") as (found, victim):
         found.delete_one({"_id": victim["_id"]})
+        yield
+
+
+@contextmanager
+def line_changed(market: Market) -> Iterator[None]:
+    line = f"class|year|{market.plan.live[-1].session.year}|stock"
+    with collection(market, PERIODS, line) as (found, victim):
+        found.update_one({"_id": victim["_id"]}, {"$set": {"period_return": 9.0}})
         yield
 
 
@@ -232,6 +243,32 @@ def row_twice(market: Market) -> Iterator[None]:
         if isinstance(value := getattr(frame, field.name), np.ndarray | dict)
     }
     write_snapshot(replace(frame, **grown), path)
+    try:
+        yield
+    finally:
+        path.write_bytes(kept)
+
+
+@contextmanager
+def sessions_from_elsewhere(market: Market) -> Iterator[None]:
+    """Let eighty dates follow those that were learned from, whose features come from somewhere else."""
+    path = training.snapshot_path(market.access.training_sets)
+    kept = path.read_bytes()
+    frame, _ = read_snapshot(path)
+    newest = np.flatnonzero(frame.sessions >= np.unique(frame.sessions)[-80])
+    ahead = frame.target_sessions.max() - frame.sessions[newest].min() + 1
+    moves = {"sessions": ahead, "target_sessions": ahead, "x": 5.0}
+
+    def grown(name: str, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {target: grown(name, each) for target, each in values.items()}
+        return (
+            np.concatenate([values, values[newest] + moves.get(name, 0)]) if isinstance(values, np.ndarray) else values
+        )
+
+    write_snapshot(
+        replace(frame, **{field.name: grown(field.name, getattr(frame, field.name)) for field in fields(frame)}), path
+    )
     try:
         yield
     finally:
@@ -413,6 +450,8 @@ FAULTS: list[tuple[Check, Fault]] = [
     (stream.bars_are_stored, set_back(BARS_TOPIC)),
     (stream.actions_are_stored, set_back(ACTIONS_TOPIC)),
     (stream.consumer_is_alive, old_heartbeat),
+    (processes.scorer_is_alive, old_heartbeat),
+    (processes.alerts_are_alive, old_heartbeat),
     (raw.bars_keep_the_contract, high_below_low),
     (raw.ledger_balances, bar_removed),
     (raw.sessions_are_stored_once, newest_changed(store_twice)),
@@ -427,7 +466,9 @@ FAULTS: list[tuple[Check, Fault]] = [
     (documents.documents_equal_daily_bars, document_changed),
     (documents.documents_cover_sessions, document_removed),
     (documents.buckets_hold_every_session, bucket_removed),
+    (documents.periods_are_measured, line_changed),
     (features.nothing_leaks, row_twice),
+    (features.features_do_not_drift, sessions_from_elsewhere),
     (models.sklearn_trained, models_gone("sklearn")),
     (models.dask_trained, models_gone("dask")),
     (models.spark_trained, models_gone("spark")),
@@ -443,6 +484,9 @@ FAULTS: list[tuple[Check, Fault]] = [
 ]
 
 
+PROCESSES = {"consumer_is_alive": PROCESS, "scorer_is_alive": "scorer", "alerts_are_alive": "alerts"}
+
+
 def name_of(check: Check) -> str:
     if isinstance(check, OneOf):
         return check.name
@@ -452,6 +496,21 @@ def name_of(check: Check) -> str:
 
 def specs_of(check: Check) -> list[dg.AssetCheckSpec]:
     return list((check.definition if isinstance(check, OneOf) else check).check_specs)
+
+
+@contextmanager
+def beating(check: Check, market: Market) -> Iterator[None]:
+    """Let the process that a check is about give a sign of life; one that does not run here is forgotten again."""
+    process = PROCESSES.get(name_of(check))
+    if process is None:
+        yield
+    elif process == PROCESS:
+        beat(market.access.writer, process, {})
+        yield
+    else:
+        with tables_restored(market.settings, schema.heartbeats):
+            beat(market.access.writer, process, {})
+            yield
 
 
 def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
@@ -466,13 +525,16 @@ def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 30
+    assert len(FAULTS) == len(keys) == 34
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])
 def test_a_check_passes_on_the_good_state_and_fails_on_its_fault(check: Check, fault: Fault, market: Market) -> None:
-    if check is stream.consumer_is_alive:
-        beat(market.access.writer, PROCESS, {})
+    with beating(check, market):
+        judge_both(check, fault, market)
+
+
+def judge_both(check: Check, fault: Fault, market: Market) -> None:
     good = evaluate(check, market)
     assert good.passed, good.description
     with fault(market):
@@ -504,6 +566,14 @@ def test_the_ledger_names_the_offsets_of_a_row_that_was_removed(table: sa.Table,
     assert f"[{batch.partition_no}] offsets {batch.first_offset}..{batch.next_offset - 1}: " in str(bad.description)
     assert whole_number(bad.metadata["imbalances"]) >= 1
     assert evaluate(raw.ledger_balances, market).passed
+
+
+@pytest.mark.parametrize("check", [processes.scorer_is_alive, processes.alerts_are_alive], ids=name_of)
+def test_a_process_that_was_never_started_is_not_missed(check: dg.AssetChecksDefinition, market: Market) -> None:
+    """As after ``demo --once``, which starts no delivery of alerts."""
+    result = evaluate(check, market)
+    assert result.passed
+    assert "never started" in str(result.description)
 
 
 def test_intervals_that_hold_nine_of_ten_outcomes_pass(market: Market) -> None:

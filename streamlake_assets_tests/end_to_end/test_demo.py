@@ -166,7 +166,7 @@ def test_the_daemon_ticks_the_sensors_and_the_schedule_waits(place: Place, up: f
     def ticked() -> bool:
         found: Any = place.graphql(SENSORS)
         states = {result["name"]: result["sensorState"] for result in found["sensorsOrError"]["results"]}
-        assert set(states) == {"alert_edges", "raw_watermark", "refresh_needed"}
+        assert set(states) == {"alert_edges", "outside_observed", "raw_watermark", "refresh_needed"}
         assert {state["status"] for state in states.values()} == {"RUNNING"}
         ticks = [tick["status"] for state in states.values() for tick in state["ticks"]]
         assert "FAILURE" not in ticks

@@ -12,7 +12,7 @@ from panel_app import questions as q
 from panel_app.actions import MOST_WAITING, TRIES, Actions, Wish, nobody_may
 from panel_app.data_store import DataStore
 from panel_app.login import LOG_IN_FIRST, NO_LOGIN
-from panel_app.quality_view import ASKED, INBOX, QualityView
+from panel_app.quality_view import ASKED, INBOX, REPLAY, QualityView
 from panel_app.serving import serve_argv
 from streamlake_assets.errors import TryLaterError, UsageError
 from streamlake_assets.servers.waiting import wait_until
@@ -20,11 +20,13 @@ from streamlake_assets.settings import Settings
 from streamlake_assets.stores.commands import Command, State, Verb
 from streamlake_assets.stores.dead_letters import Letter
 from streamlake_assets.stores.page_quality import OpenAlert
+from streamlake_assets.stores.replays import Replay
 from streamlake_assets_tests.panel.test_views import HOSTILE, NOW
 
 LETTER = Letter(9, "finance-data", 1, 42, "bad_json", HOSTILE, b"IBM", 30, NOW, "open", None, None, None)
 ALERT = OpenAlert(id=5, state="error", since=NOW, subject=HOSTILE, body=HOSTILE, acked_by=None)
-REPLAY = f"{Verb.REPLAY.value}:9"
+PLAYED = Replay(3, False, 60.0, 12, 60, NOW.date(), NOW, NOW, None)
+AGAIN = f"{Verb.REPLAY.value}:9"
 ACKNOWLEDGE = f"{Verb.ACKNOWLEDGE.value}:5"
 
 
@@ -50,6 +52,7 @@ class Desk:
         self.view.show(None)
         self.store.shelf.put(q.DeadLetters("open"), q.DeadAnswer([LETTER], {}, 1), 0.0)
         self.store.shelf.put(INBOX, [ALERT], 0.0)
+        self.store.shelf.put(REPLAY, PLAYED, 0.0)
         self.answered([])
 
     def answered(self, commands: list[Command]) -> None:
@@ -68,12 +71,12 @@ class Desk:
 
 def test_who_is_logged_in_asks_for_a_replay_and_an_acknowledgement() -> None:
     desk = Desk("anna")
-    assert f'data-pick="{REPLAY}"' in desk.view._letters.html and f'data-pick="{ACKNOWLEDGE}"' in desk.view._inbox.html
+    assert f'data-pick="{AGAIN}"' in desk.view._letters.html and f'data-pick="{ACKNOWLEDGE}"' in desk.view._inbox.html
     assert "You act as anna." in desk.view._login.object and "logout" in desk.view._login.object
     for _ in range(2):  # the second time it is on its way
-        desk.view._letters.picked = REPLAY
+        desk.view._letters.picked = AGAIN
         desk.view._inbox.picked = ACKNOWLEDGE
-    assert "asking" in desk.view._letters.html and REPLAY not in desk.view._letters.html
+    assert "asking" in desk.view._letters.html and AGAIN not in desk.view._letters.html
     assert desk.wishes() == [("dead_letter_replay", 9, "anna"), ("alert_ack", 5, "anna")]
 
 
@@ -83,7 +86,7 @@ def test_who_may_not_act_is_refused_whatever_his_browser_sends(user: str, said: 
     desk = Desk(user, Actions(asked.append, users=("anna",)))
     desk.asked = asked
     assert 'disabled title="' in desk.view._letters.html and "data-pick" not in desk.view._inbox.html
-    desk.view._letters.picked = REPLAY
+    desk.view._letters.picked = AGAIN
     desk.view._inbox.picked = ACKNOWLEDGE
     assert said in desk.view._letters.html and said in desk.view._login.object
     assert desk.wishes() == []
@@ -92,20 +95,20 @@ def test_who_may_not_act_is_refused_whatever_his_browser_sends(user: str, said: 
 def test_a_login_that_ended_while_the_page_was_open_is_looked_at_when_the_button_is_pressed() -> None:
     desk = Desk("anna")
     desk.user = ""
-    desk.view._letters.picked = REPLAY
+    desk.view._letters.picked = AGAIN
     assert LOG_IN_FIRST in desk.view._letters.html and desk.wishes() == []
 
 
 def test_without_a_login_the_buttons_say_what_to_set() -> None:
     desk = Desk("anna", nobody_may())
     assert NO_LOGIN in desk.view._login.object and f'disabled title="{NO_LOGIN}' in desk.view._letters.html
-    desk.view._letters.picked = REPLAY
+    desk.view._letters.picked = AGAIN
     assert desk.wishes() == []
 
 
 @pytest.mark.parametrize(
     "pressed",
-    ["dead_letter_replay:10", "dead_letter_replay:-9", "drop:9", ACKNOWLEDGE, HOSTILE, "", "9:9", REPLAY + "0" * 30],
+    ["dead_letter_replay:10", "dead_letter_replay:-9", "drop:9", ACKNOWLEDGE, HOSTILE, "", "9:9", AGAIN + "0" * 30],
 )
 def test_a_press_of_what_is_not_shown_asks_for_nothing(pressed: str) -> None:
     desk = Desk("anna")
@@ -121,13 +124,46 @@ def test_what_became_of_a_wish_stands_beside_its_row_as_text() -> None:
     desk.answered([command(State.FAILED)])
     made = desk.view._letters.html + desk.view._asked.object + desk.view._inbox.html
     assert "failed: &lt;img" in made and "<img" not in made
-    assert f'data-pick="{REPLAY}"' in desk.view._letters.html, "what failed can be asked for again"
+    assert f'data-pick="{AGAIN}"' in desk.view._letters.html, "what failed can be asked for again"
     desk.answered([command(State.ASKED, "r2"), command(State.FAILED)])
     assert "asked by anna" in desk.view._letters.html and "data-pick" in desk.view._inbox.html
-    assert f'data-pick="{REPLAY}"' not in desk.view._letters.html
+    assert f'data-pick="{AGAIN}"' not in desk.view._letters.html
     desk.answered([command(age_s=60)])
     assert "does the process alerts run?" in desk.view._letters.html
     desk.wishes()
+
+
+def test_a_replay_is_paused_paced_and_started_by_what_is_shown() -> None:
+    desk = Desk("anna")
+    assert "12 of 60 sessions, the newest" in desk.view._replay.html
+    assert 'data-pick="replay_pause:3"' in desk.view._replay.html and "replay_start" not in desk.view._replay.html
+    assert 'disabled title="the pace now">60 a minute' in desk.view._replay.html
+    for pressed in ("replay_start:3", "replay_pause:4", "replay_pace:60", "replay_pace:7", "replay_pause:3"):
+        desk.view._replay.picked = pressed
+    assert 'disabled title="asking">Pause' in desk.view._replay.html
+    desk.view._replay.picked = "replay_pace:120"
+    desk.store.shelf.put(REPLAY, PLAYED._replace(paused=True), 0.0)
+    desk.view.ask()
+    assert 'data-pick="replay_start:3"' in desk.view._replay.html
+    desk.view._replay.picked = "replay_start:3"
+    assert desk.wishes() == [("replay_pause", 3, "anna"), ("replay_pace", 120, "anna"), ("replay_start", 3, "anna")]
+
+
+@pytest.mark.parametrize(
+    ("replay", "said"),
+    [
+        (None, "No replay was begun"),
+        (PLAYED._replace(ended_at=NOW), "ended"),
+        (PLAYED._replace(beat_at=NOW - dt.timedelta(minutes=1)), "not heard of for long"),
+    ],
+)
+def test_a_replay_that_does_not_run_has_no_buttons(replay: Replay | None, said: str) -> None:
+    desk = Desk("anna")
+    desk.store.shelf.put(REPLAY, replay, 0.0)
+    desk.view.ask()
+    assert said in desk.view._replay.html and "data-pick" not in desk.view._replay.html
+    desk.view._replay.picked = "replay_pause:3"
+    assert desk.wishes() == []
 
 
 def test_letters_that_are_not_open_have_no_button() -> None:
@@ -137,7 +173,7 @@ def test_letters_that_are_not_open_have_no_button() -> None:
     desk.store.shelf.put(q.DeadLetters("dropped"), q.DeadAnswer([dropped], {}, 1), 0.0)
     desk.view.ask()
     assert "Replay" not in desk.view._letters.html and 'data-pick="9"' in desk.view._letters.html
-    desk.view._letters.picked = REPLAY
+    desk.view._letters.picked = AGAIN
     assert desk.wishes() == []
 
 

@@ -58,7 +58,7 @@ def test_each_instrument_has_a_line_and_all_together_have_one() -> None:
     assert found[1].measures.dollar_volume == pytest.approx(10 * 331)
     assert found[1].measures.best is not None and found[1].measures.best[0] in (day(1), day(2))
     assert found[2].members == 2 and found[2].measures.vwap is None
-    assert cells(found[1])[3] == "+21.00%"
+    assert cells(found[1])[:5] == ["IBM · XNYS", "1", "3", "100.00%", "+21.00%"]
 
 
 def test_sectors_and_classes_are_groups_and_an_unnamed_sector_is_said() -> None:
@@ -96,6 +96,7 @@ def test_a_csv_holds_numbers_and_no_cell_that_runs() -> None:
     read = list(csv.reader(io.StringIO(export.as_csv(head, rows).decode("utf-8-sig"))))
     assert read[0] == head and read[2][:2] == ["IBM · XNYS", "2012"]
     assert float(read[2][head.index("return")]) == pytest.approx(0.21)
+    assert float(read[2][head.index("completeness")]) == 1.0
     assert read[-1][0] == "'=HYPERLINK(1)" and read[-1][1] == ""
 
 

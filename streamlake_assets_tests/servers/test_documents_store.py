@@ -15,14 +15,17 @@ from pymongo import MongoClient
 
 from streamlake_assets.errors import SettingError, TryLaterError
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
+from streamlake_assets.market.measures import PeriodKind
 from streamlake_assets.market.messages import StreamIdentity
+from streamlake_assets.market.period_lines import Grouping, Market
 from streamlake_assets.market.session_documents import SessionBar, session_document
 from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Instrument, Interval, Status
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.settings import DATABASE, Settings
 from streamlake_assets.stores.bar_store import BarStore
-from streamlake_assets.stores.documents import BUCKETS, SESSIONS, DocumentStore
+from streamlake_assets.stores.documents import BUCKETS, PERIODS, SESSIONS, DocumentStore
 from streamlake_assets.stores.operations import exclusive
+from streamlake_assets.stores.period_documents import period_lines, period_names
 from streamlake_assets_tests.bars import (
     ACTIONS_STREAM,
     BARS_STREAM,
@@ -60,7 +63,7 @@ class House:
     def contents(self) -> dict[str, list[bytes]]:
         return {
             name: [bson.encode(record) for record in self.raw[name].find().sort("_id", 1)]
-            for name in (SESSIONS, BUCKETS)
+            for name in (SESSIONS, BUCKETS, PERIODS)
         }
 
     def from_nothing(self) -> dict[str, list[bytes]]:
@@ -186,7 +189,24 @@ def test_a_session_that_lost_its_last_settled_bar_has_no_document(house: House) 
     assert list(house.keys()) == ["2013-01-14"]
     house.put(day(0, status=Status.PROVISIONAL, source="bokeh_sampledata"))
     house.refresh()
-    assert house.contents() == {SESSIONS: [], BUCKETS: []}
+    assert house.contents() == {SESSIONS: [], BUCKETS: [], PERIODS: []}
+
+
+def test_lines_of_periods_are_what_the_series_measure_and_follow_a_late_bar(house: House) -> None:
+    house.put(*(day(n, symbol=symbol) for symbol in ("AAPL", "MSFT") for n in range(0, 60, 2)))
+    for late in (None, day(3), day(60)):
+        if late is not None:
+            house.put(late)
+        assert house.refresh().lines
+        market = Market(house.documents.series(), {})
+        for kind in PeriodKind:
+            assert period_names(house.documents, kind) == tuple(period.name for period in market.periods(kind))
+            for period in market.periods(kind):
+                for grouping in Grouping:
+                    expected = market.lines(grouping, period)
+                    assert period_lines(house.documents, grouping, kind, period.name) == expected
+    assert period_lines(house.documents, Grouping.CLASS, PeriodKind.YEAR, "2012") == ()
+    assert house.contents() == house.from_nothing()
 
 
 def test_a_late_bar_touches_its_month_alone(house: House) -> None:
@@ -199,6 +219,30 @@ def test_a_late_bar_touches_its_month_alone(house: House) -> None:
     unmarked = [record["_id"] for record in house.raw[SESSIONS].find({"marker": {"$exists": False}}).sort("_id", 1)]
     # May is looked at again because its last session might have been incomplete
     assert unmarked == [f"AAPL|XNYS|2013-{d}" for d in ("05-15", "06-14", "06-15")]
+
+
+def test_chosen_months_are_made_again_whole_and_what_was_touched_elsewhere_is_left(house: House) -> None:
+    house.put(*(bar(dt.date(2013, month, 15), symbol=symbol) for month in range(1, 7) for symbol in ("AAPL", "MSFT")))
+    house.refresh()
+    expected = house.contents()
+    house.put(bar(dt.date(2013, 6, 14)))
+    house.raw[SESSIONS].delete_one({"_id": "MSFT|XNYS|2013-02-15"})
+    house.raw[SESSIONS].update_one({"_id": "AAPL|XNYS|2013-03-15"}, {"$set": {"close": "broken"}})
+    chosen = (dt.date(2013, 2, 1), dt.date(2013, 3, 1))
+    done = refresh_documents(house.database.writer, house.documents, NOW, months=chosen)
+    assert house.contents() == expected, "the month of the late bar is not among them"
+    assert done.by_month == {dt.date(2013, 2, 1): 2, dt.date(2013, 3, 1): 2}
+    later = house.refresh()
+    assert later.by_month == {dt.date(2013, 5, 1): 1, dt.date(2013, 6, 1): 2}, "and is made by the next refresh"
+    assert house.contents() == house.from_nothing()
+
+
+def test_months_chosen_before_the_first_refresh_are_no_refresh(house: House) -> None:
+    house.put(*(bar(dt.date(2013, month, 15)) for month in range(1, 4)))
+    chosen = (dt.date(2013, 2, 1), dt.date(2013, 2, 1))
+    refresh_documents(house.database.writer, house.documents, NOW, months=chosen)
+    assert list(house.keys()) == ["2013-02-15"] and house.documents.state() is None
+    assert house.refresh().sessions == 3
 
 
 def test_nothing_new_writes_nothing(house: House) -> None:
@@ -278,13 +322,13 @@ class DyingStore(DocumentStore):
         super().__init__(settings)
         self.lives = lives
 
-    def _replace(self, collection: str, records: Any) -> int:
+    def replace(self, collection: str, records: Any) -> int:
         self.lives -= 1
         whole = list(records)
         if self.lives == 0:
-            super()._replace(collection, whole[: len(whole) // 2])
+            super().replace(collection, whole[: len(whole) // 2])
             raise KeyboardInterrupt
-        return super()._replace(collection, whole)
+        return super().replace(collection, whole)
 
     def put_state(self, state: dict[str, Any]) -> None:
         self.lives -= 1

@@ -7,10 +7,10 @@ import pytest
 from streamlake_assets.alerts.rules_file import EXAMPLE, LoadedRules, RuleFileError, load_rules
 from streamlake_assets.alerts.yaml_lines import MOST_BYTES
 from streamlake_assets.errors import UsageError
-from streamlake_assets.market.alert_rules import HEARTBEATS
+from streamlake_assets.market.alert_rules import HEARTBEATS, WATCHED_ELSEWHERE
 from streamlake_assets.market.alerts import Kind, Severity
 
-CHECKS = {"raw/bars:bars_keep_the_contract", "stream/consumer:consumer_is_alive"}
+CHECKS = {"raw/bars:bars_keep_the_contract", *WATCHED_ELSEWHERE}
 CANARY = "canary-4711-of-a-secret"
 TARGET = """targets:
   - name: ops

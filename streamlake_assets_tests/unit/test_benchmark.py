@@ -1,5 +1,6 @@
 """The benchmark's plan, its order of a run, its findings and its page, on made measurements with known laws."""
 
+import json
 import re
 from typing import Any
 
@@ -132,7 +133,8 @@ def test_a_size_that_not_all_were_measured_at_does_not_decide(frame: TrainingFra
     report["records"] = [r for r in report["records"] if r["rows"] == 10_000 or BY_KEY[r["key"]].engine == "sklearn"]
     verdict = benchmark_findings.verdict(report)
     assert verdict["measured"] == [10_000, 10_000]
-    assert verdict["says"] == "scikit-learn: at 10,000 rows it takes the least time of all frameworks for the same model, in each task."
+    least = "it takes the least time of all frameworks for the same model, in each task"
+    assert verdict["says"] == f"scikit-learn: at 10,000 rows {least}."
     assert any("Measured up to 10,000 rows only" in line for line in verdict["change"])
 
 
@@ -164,9 +166,53 @@ def test_caps_are_climbed_until_one_fails_and_heaps_are_halved(frame: TrainingFr
     assert caps["sklearn/forest", 1024]["stopped_by"] == "memory"
     assert caps["sklearn/forest", 2048]["rows"] == 100_000
     climbed = [m.rows for m in children["made"] if m.cap_mib == 2048 and m.contestant.key == "sklearn/forest"]
-    assert climbed == [100_000, 1_000_000], "what a smaller cap carried is not shown again"
+    assert climbed == [1_000_000], "what a smaller cap carried is not shown again"
     heaps = {h["key"]: h for h in report["findings"]["heaps"]}
     assert (heaps["spark/forest"]["least_mib"], heaps["spark/forest"]["too_small_mib"]) == (768, 512)
+
+
+def test_what_was_too_slow_under_a_cap_is_not_tried_with_more_memory(
+    frame: TrainingFrame, children: dict[str, Any]
+) -> None:
+    slow = Ended(-9, "time", "watched", 60.0, 5.0, 90.0, (), "")
+    children["answer"] = lambda m: slow if m.cap_mib and m.rows == 1_000_000 else timed(m)
+    report = run(frame, QUICK._replace(caps_mib=(1024, 2048), ladder=ROWS))
+    assert not [m for m in children["made"] if m.cap_mib == 2048]
+    mine = [c for c in report["findings"]["caps"] if c["key"] == "sklearn/forest"]
+    assert [(c["rows"], c["stopped_at"], c["stopped_by"]) for c in mine] == [(100_000, 1_000_000, "time")]
+
+
+def test_a_run_is_continued_with_what_it_lacks(frame: TrainingFrame, children: dict[str, Any]) -> None:
+    kept: list[dict[str, Any]] = []
+    keep = lambda so_far: kept.append(json.loads(json.dumps(so_far)))  # noqa: E731
+    whole = benchmark_run.run_benchmark(QUICK, frame, say=lambda _: None, command="again", keep=keep)
+    made = len(children["made"])
+    part = kept[made // 2]
+    known = len(part["records"]) + len(part["real_fits"])
+    assert known == made // 2 + 1, "one is kept after each measurement"
+    children["made"].clear()
+    report = benchmark_run.run_benchmark(QUICK, frame, say=lambda _: None, command="again", before=part)
+    assert len(children["made"]) == made - len(part["records"])
+    names = ("key", "rows", "features", "cores", "round", "pairs", "cap_mib", "heap_mib")
+    measured = [tuple(r[name] for name in names) for r in report["records"]]
+    assert measured == [tuple(r[name] for name in names) for r in whole["records"]]
+    assert [fit["engine"] for fit in report["real_fits"]] == ["sklearn", "dask", "spark"]
+    assert len({r["run"] for r in report["records"]}) == len(report["records"]), "each keeps the id of its own run"
+    assert report["continues"][0]["run_id"] == whole["run_id"] != report["run_id"]
+    assert f"It continues `{whole['run_id']}`" in benchmark.benchmark_page(report)
+
+
+@pytest.mark.parametrize("differs", ["profile", "packages", "cores"])
+def test_a_run_of_other_circumstances_is_not_continued(
+    frame: TrainingFrame, children: dict[str, Any], differs: str
+) -> None:
+    whole = run(frame)
+    other = {**whole, "profile": "full"} if differs == "profile" else whole
+    other = {**other, "machine": {**whole["machine"], differs: "another"}} if differs != "profile" else other
+    children["made"].clear()
+    with pytest.raises(UsageError, match=f"cannot be continued: another {differs}"):
+        benchmark_run.run_benchmark(QUICK, frame, say=lambda _: None, command="again", before=other)
+    assert children["made"] == []
 
 
 def test_the_runner_s_cost_is_a_ratio_within_pairs(frame: TrainingFrame, children: dict[str, Any]) -> None:

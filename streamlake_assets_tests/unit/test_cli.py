@@ -316,7 +316,7 @@ def test_a_repeated_refresh_looks_for_the_servers_once(run: Run, monkeypatch: py
         probes.append(probe)
         if len(probes) == 3:
             raise KeyboardInterrupt
-        return Refreshed(1, 2, 3, {})
+        return Refreshed(1, 2, 3, 4, {}, {})
 
     monkeypatch.setattr(data, "refresh_cache", refresh)
     monkeypatch.setattr("streamlake_assets.cli.sleep", lambda _: None)
@@ -344,7 +344,7 @@ def test_a_repeated_refresh_outlives_an_outage_and_a_single_one_tells_it(
     def refresh(*_: object) -> Refreshed:
         if not calls:
             raise TryLaterError("the document store does not answer")
-        return Refreshed(1, 2, 3, {})
+        return Refreshed(1, 2, 3, 4, {}, {})
 
     def pause(seconds: float) -> None:
         calls.append(seconds)
