@@ -129,7 +129,7 @@ class Stream(threading.Thread):
 
     def __init__(self, bootstrap: str, market: Market, rate: float, count: int | None = None) -> None:
         super().__init__(name="updates", daemon=True)
-        self._bootstrap, self._market, self._rate, self._count = bootstrap, market, rate, count
+        self._kafka, self._market, self._rate, self._count = bootstrap, market, rate, count
         self._ended = threading.Event()
         self._error: BaseException | None = None
         self.places: dict[tuple[str, int], int] = {}
@@ -139,7 +139,7 @@ class Stream(threading.Thread):
     def run(self) -> None:
         """Send until ``count`` were sent or ``end`` is called."""
         try:
-            with Publisher(self._bootstrap) as publisher:
+            with Publisher(self._kafka) as publisher:
                 started = time.perf_counter()
                 for number, bar in enumerate(self._market.updates()):
                     due = started + number / self._rate

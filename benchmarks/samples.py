@@ -13,9 +13,9 @@ Sight = tuple[int, float]
 
 
 class Spread(NamedTuple):
-    """Nearest-rank percentiles of ``count`` samples, with the least and the greatest, in the samples' unit."""
+    """Nearest-rank percentiles of some ``samples``, with the least and the greatest, in the samples' unit."""
 
-    count: int
+    samples: int
     least: float
     p50: float
     p95: float

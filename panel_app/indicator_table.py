@@ -4,21 +4,13 @@ Belongs here: which series make a group, which periods there are, how a line rea
 Stays out: the measures (``market.measures``), reading series (``readers``), widgets, files (``export``).
 """
 
-import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from panel_app.completeness import DueSessions
-from panel_app.questions import Grouping, IndicatorLine
-from streamlake_assets.market.measures import PeriodKind, equal_weight_index, key_indicators, periods_between
-from streamlake_assets.market.series import SessionSeries, from_ordinal
-from streamlake_assets.stores.page_measures import Described
-
-ALL: Final = "all instruments"
-UNKNOWN_SECTOR: Final = "no sector named"
+from streamlake_assets.market.period_lines import IndicatorLine
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -83,52 +75,6 @@ COLUMNS: Final = (
     Column("best session", "highest return", lambda line: line.measures.best, _day),
     Column("worst session", "lowest return", lambda line: line.measures.worst, _day),
 )
-
-
-def period_names(series: Iterable[SessionSeries], kind: PeriodKind) -> tuple[str, ...]:
-    """Return the periods in which any series has a session, the newest first."""
-    bounds = [(from_ordinal(one.sessions[0]), one.last_session) for one in series if len(one)]
-    if not bounds:
-        return ()
-    found = periods_between(min(first for first, _ in bounds), max(last for _, last in bounds), kind)
-    return tuple(period.name for period in reversed(found))
-
-
-def indicator_lines(
-    series: Sequence[SessionSeries], known: Iterable[Described], grouping: Grouping, kind: PeriodKind, period: str
-) -> tuple[IndicatorLine, ...]:
-    """Return a line for each group that has a session in the period or owes one, by name, and one for all together."""
-    filled = [one for one in series if len(one)]
-    bounds = _bounds(filled, kind, period)
-    if bounds is None:
-        return ()
-    first, last = bounds
-    index = equal_weight_index(filled)
-    sectors = {one.instrument: one.sector or UNKNOWN_SECTOR for one in known}
-    groups: dict[str, list[SessionSeries]] = {}
-    for one in filled:
-        subject = {
-            Grouping.INSTRUMENT: str(one.instrument).replace("|", " · "),
-            Grouping.SECTOR: sectors.get(one.instrument, UNKNOWN_SECTOR),
-            Grouping.CLASS: one.asset_class.value,
-        }[grouping]
-        groups.setdefault(subject, []).append(one)
-    due = DueSessions(filled, first, last)
-    made = [
-        IndicatorLine(subject, len(members), key_indicators(members, index, first, last), *due.count(members))
-        for subject, members in (*sorted(groups.items()), (ALL, filled))
-    ]
-    # whoever owes sessions and has none is shown too: a gap that fills the period is the worst one
-    return tuple(line for line in made if line.measures.sessions or line.sessions_due)
-
-
-def _bounds(series: Sequence[SessionSeries], kind: PeriodKind, name: str) -> tuple[dt.date, dt.date] | None:
-    if not series:
-        return None
-    first = min(from_ordinal(one.sessions[0]) for one in series)
-    last = max(one.last_session for one in series)
-    found = next((one for one in periods_between(first, last, kind) if one.name == name), None)
-    return None if found is None else (found.first, found.last)
 
 
 def cells(line: IndicatorLine) -> list[str]:

@@ -14,9 +14,10 @@ from panel_app import indicator_table as measures
 from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, html, pmui, put
 from panel_app.board import Badge
 from panel_app.data_store import DataStore
-from panel_app.questions import Grouping, Indicators, IndicatorsAnswer, Source
+from panel_app.questions import Indicators, IndicatorsAnswer, Source
 from panel_app.shelf import Answer, Question
 from streamlake_assets.market.measures import PeriodKind
+from streamlake_assets.market.period_lines import Grouping
 
 _MOST_BARS: Final = 30
 _NOTHING: Final = "no settled session yet"

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from panel_app.shelf import Question
-from streamlake_assets.market.measures import KeyIndicators, PeriodKind, completeness
+from streamlake_assets.market.measures import PeriodKind
 from streamlake_assets.market.messages import Message
+from streamlake_assets.market.period_lines import Grouping, IndicatorLine
 from streamlake_assets.market.quality import Imbalance, PartitionCount
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
@@ -158,14 +159,6 @@ class Source(StrEnum):
     SQL = "SQL"
 
 
-class Grouping(StrEnum):
-    """What a line of the indicators is about."""
-
-    INSTRUMENT = "instrument"
-    SECTOR = "sector"
-    CLASS = "class"
-
-
 class Indicators(Question, frozen=True):
     """Measures of every instrument, sector or class over one period; the newest when ``period`` is empty."""
 
@@ -174,25 +167,6 @@ class Indicators(Question, frozen=True):
     kind: PeriodKind
     period: str = ""
     every_s: ClassVar[float] = 20.0
-
-
-class IndicatorLine(msgspec.Struct, frozen=True):
-    """One line: whom it is about, how many instruments that is, the measures, and how complete the sessions are.
-
-    ``sessions_due``: sessions of the calendars, summed over instruments; ``sessions_there``: those of them that have a
-    bar, so not a bar on a day without session.
-    """
-
-    subject: str
-    members: int
-    measures: KeyIndicators
-    sessions_there: int
-    sessions_due: int
-
-    @property
-    def completeness(self) -> float | None:
-        """Share of the due sessions that have a bar; None where none was due."""
-        return completeness(self.sessions_there, self.sessions_due)
 
 
 class IndicatorsAnswer(msgspec.Struct, frozen=True):

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 import structlog
 
 from panel_app import questions as q
-from panel_app.indicator_table import indicator_lines, period_names
 from panel_app.shelf import Question, Shelf
 from panel_app.watch_list import glance_of
 from streamlake_assets.broker.range_reader import RangeReader
@@ -24,6 +23,7 @@ from streamlake_assets.broker.topics import describe_streams
 from streamlake_assets.errors import IntegrityError, StreamlakeError, TryLaterError
 from streamlake_assets.market.features import LOOKBACK
 from streamlake_assets.market.messages import Message
+from streamlake_assets.market.period_lines import Market
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores import (
     commands,
@@ -40,11 +40,14 @@ from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.page_documents import PageDocuments
 from streamlake_assets.stores.page_reader import PageReader
+from streamlake_assets.stores.period_documents import period_lines, period_names
 
 TimesBetween = Callable[[str, Mapping[int, int], Mapping[int, int]], Sequence[dt.datetime]]
 """When the batches of a topic between two vectors of offsets were written."""
 THREADS: Final = 3
 """A slow question leaves two for the others."""
+SILENT_MS: Final = 5_000
+"""A document store that says nothing for so long is away: it must not keep all threads."""
 MOST_LETTERS: Final = 200
 MOST_COMMANDS: Final = 200
 MOST_GLANCES: Final = 24
@@ -60,7 +63,7 @@ class Readers:
         self._shelf = shelf
         self._log = structlog.get_logger(component="pages")
         self._mysql = PageReader(settings)
-        self._documents = DocumentStore(settings)
+        self._documents = DocumentStore(settings, SILENT_MS)
         self._page_documents = PageDocuments(settings)
         self._register = make_engine(settings, DatabaseRole.READER)
         self._refreshes = Refreshes()
@@ -192,31 +195,35 @@ class Readers:
             return replays.newest(connection)
 
     def _indicators(self, asked: q.Indicators) -> q.IndicatorsAnswer:
+        return self._measured(asked) if asked.source is q.Source.SQL else self._kept(asked)
+
+    def _kept(self, asked: q.Indicators) -> q.IndicatorsAnswer:
+        """Read the lines as they were measured when their sessions changed last."""
         begun = time.monotonic()
-        if asked.source is q.Source.SQL:
-            with self._mysql.snapshot("reading sessions") as connection:
-                known, series = page_measures.described(connection), page_measures.daily_series(connection)
-            how = "daily bars of MySQL, measured now"
-        else:
-            known = self._sectors() if asked.grouping is q.Grouping.SECTOR else ()
-            series = self._documents.series()
-            how = "yearly feature buckets of the document store, measured now"
-        read_s = time.monotonic() - begun
-        periods = period_names(series, asked.kind)
+        periods = period_names(self._documents, asked.kind)
         period = asked.period if asked.period in periods else (periods[0] if periods else "")
+        lines = period_lines(self._documents, asked.grouping, asked.kind, period)
+        return q.IndicatorsAnswer(period, periods, lines, time.monotonic() - begun, 0.0, "documents of periods")
+
+    def _measured(self, asked: q.Indicators) -> q.IndicatorsAnswer:
+        """Read the daily bars and measure them now."""
         begun = time.monotonic()
-        lines = indicator_lines(series, known, asked.grouping, asked.kind, period)
-        return q.IndicatorsAnswer(period, periods, lines, read_s, time.monotonic() - begun, how)
+        with self._mysql.snapshot("reading sessions") as connection:
+            known, series = page_measures.described(connection), page_measures.daily_series(connection)
+        read_s = time.monotonic() - begun
+        begun = time.monotonic()
+        market = Market(series, {one.instrument: one.sector for one in known})
+        periods = {period.name: period for period in market.periods(asked.kind)}
+        period = periods.get(asked.period) or next(iter(periods.values()), None)
+        lines = market.lines(asked.grouping, period) if period else ()
+        how = "daily bars of MySQL, measured now"
+        name = period.name if period else ""
+        return q.IndicatorsAnswer(name, tuple(periods), lines, read_s, time.monotonic() - begun, how)
 
     def _glance(self) -> tuple[q.GlanceLine, ...]:
         named = self._page_documents.instruments()[:MOST_GLANCES]
         series = (one for instrument in named for one in self._documents.series(instrument))
         return tuple(found for one in series if (found := glance_of(one)) is not None)
-
-    def _sectors(self) -> tuple[page_measures.Described, ...]:
-        """Documents do not name sectors: the table of instruments does."""
-        with self._mysql.snapshot("reading instruments") as connection:
-            return page_measures.described(connection)
 
 
 class Refreshes:

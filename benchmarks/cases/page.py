@@ -57,7 +57,8 @@ CYCLES = {"quick": 1, "full": 2}
 SETTLE_S = 8.0
 """After the last session is gone: time for what its end leaves to be collected."""
 IDLE_S = 10.0
-SHOWN_S = 15.0
+SHOWN_S = 120.0
+"""Longest wait for the newest update: on a crowded machine a browser falls behind, and late is not lost."""
 
 
 def run(profile: str, say: Say) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def run(profile: str, say: Say) -> dict[str, Any]:
             "candles": HISTORY,
         }
         chain.serve("panel", probed=False)
+        say(f"{NAME}: the page is served, {found['browser']}")
         found["paint"] = _paint(chain, browser)
         chain.stack.supervisor.stop("panel")
         chain.serve("panel-probed", probed=True)
@@ -116,6 +118,7 @@ def _to_browser(chain: PageChain, browser: "Browser", seconds: int) -> dict[str,
         contexts = [stack.enter_context(new_context(browser)) for _ in range(SESSIONS)]
         viewers = [Viewer(one.new_page(), chain.url(number)) for number, one in enumerate(contexts)]
         chain.wait_open(SESSIONS)
+        chain.say(f"{NAME}: {SESSIONS} sessions are open")
         for viewer in viewers:
             viewer.note_updates(FIRST)
         busy = wait_idle(IDLE_S)

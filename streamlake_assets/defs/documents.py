@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from streamlake_assets.defs import raw
+from streamlake_assets.defs import document_columns, raw
 from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import observations
@@ -57,6 +57,7 @@ def _session_bars() -> dg.AssetSpec:
         kinds={"mongodb"},
         owners=OWNERS,
         code_version="1",
+        metadata=document_columns.session_documents(),
         partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
         description="One document per instrument and session, summed from that session's bars at the finest interval.",
@@ -71,6 +72,7 @@ def _feature_buckets() -> dg.AssetSpec:
         kinds={"mongodb"},
         owners=OWNERS,
         code_version="1",
+        metadata=document_columns.feature_buckets(),
         partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
         description="One document per instrument and year with the arrays that training loads.",
@@ -85,6 +87,7 @@ def _periods() -> dg.AssetSpec:
         kinds={"mongodb"},
         owners=OWNERS,
         code_version="1",
+        metadata=document_columns.periods(),
         partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
         description="Key indicators of every instrument, sector and class by month, quarter and year, as the page "

@@ -22,7 +22,9 @@ SERVING = dg.AssetSelection.assets(
     models.champion, models.skill, forecasts.next_session, forecasts.scores, forecasts.daily
 )
 LEARNING = dg.AssetSelection.assets(features.training_set, *models.ENGINES)
-WATCHED = dg.AssetSelection.checks_for_assets("stream/finance_data", "stream/corporate_actions", "stream/consumer")
+WATCHED = dg.AssetSelection.checks_for_assets(
+    "stream/finance_data", "stream/corporate_actions", "stream/consumer", "stream/scorer", "stream/alerts"
+)
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))
 REFRESH_INTERVAL_S = 60

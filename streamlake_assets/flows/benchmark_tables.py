@@ -129,6 +129,14 @@ def memory(report: Report) -> str:
     return "## Memory and what is left\n\n" + table(head, rows) if rows else ""
 
 
+def _stop(one: Report, report: Report) -> str:
+    """Return what ended the climb under a cap."""
+    if one["stopped_at"]:
+        return f"{one['stopped_at']:,}: {one['stopped_by']}, {one['reason']}"
+    sizes = [record["rows"] for record in report["records"] if record["cap_mib"]]
+    return "nothing: no more rows are asked for" if one["rows"] >= max(sizes) else "nothing: more was not tried"
+
+
 def caps(report: Report) -> str:
     """Return the largest size completed under each cap."""
     found = report["findings"]["caps"]
@@ -138,7 +146,7 @@ def caps(report: Report) -> str:
             str(one["features"]),
             f"{one['cap_mib']:,}",
             f"{one['rows']:,}" if one["rows"] else "none",
-            f"{one['stopped_at']:,}: {one['stopped_by']}, {one['reason']}" if one["stopped_at"] else "the ladder ended",
+            _stop(one, report),
         )
         for one in found
     ]

@@ -15,7 +15,7 @@ from streamlake_assets.market.period_lines import Grouping, Market
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.page_measures import described
-from streamlake_assets.stores.period_documents import extents, period_lines, put_extents, put_period
+from streamlake_assets.stores.period_documents import extents, period_lines, put_extents, put_lines
 
 
 def refresh_periods(connection: sa.Connection, documents: DocumentStore, months: Iterable[date]) -> int:
@@ -33,14 +33,12 @@ def refresh_periods(connection: sa.Connection, documents: DocumentStore, months:
     """
     market = _market(connection, documents)
     moved = market.moved(months, extents(documents))
-    written = sum(
-        put_period(documents, grouping, period, market.lines(grouping, period))
-        for kind in PeriodKind
-        for period in sorted({period_of(month, kind) for month in moved})
-        for grouping in Grouping
-    )
-    if moved:
-        put_extents(documents, market.extents())
+    if not moved:
+        return 0
+    periods = {period_of(month, kind) for month in moved for kind in PeriodKind}
+    made = {(grouping, period): market.lines(grouping, period) for period in sorted(periods) for grouping in Grouping}
+    written = put_lines(documents, made)
+    put_extents(documents, market.extents())
     return written
 
 

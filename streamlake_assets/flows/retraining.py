@@ -56,9 +56,12 @@ def decide(
     drifted: tuple[str, ...] = ()
     decay = None
     if new.any() and old.any():
-        x = frame.columns(spec.features)
-        report = drift_report(spec.features, x[old], frame.sessions[old], x[new], frame.sessions[new])
-        drifted = report.drifted
+        # one date may have rows of both: crypto's target of a Friday has come true before that of a stock
+        later = frame.sessions > frame.sessions[old].max()
+        if later.any():
+            x = frame.columns(spec.features)
+            report = drift_report(spec.features, x[old], frame.sessions[old], x[later], frame.sessions[later])
+            drifted = report.drifted
         decay = _decay(last, folder, frame, np.flatnonzero(new))
     return decide_retraining(
         RetrainFacts(

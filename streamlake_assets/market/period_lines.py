@@ -79,7 +79,7 @@ class Market:
         self.series = [one for one in series if len(one)]
         self._all = _Group(ALL, self.series, equal_weight_index(self.series))
         self._sectors = sectors
-        self._due = _Due(self.series)
+        self._due = DueSessions(self.series)
         self._groups = {grouping: self._grouped(grouping) for grouping in Grouping}
 
     def periods(self, kind: PeriodKind) -> tuple[Period, ...]:
@@ -155,7 +155,14 @@ class _Group(NamedTuple):
     own: IndexReturns
 
 
-class _Due:
+class SessionCount(NamedTuple):
+    """Sessions that are due, and those of them that have a bar."""
+
+    there: int
+    due: int
+
+
+class DueSessions:
     """The sessions that are due of each instrument.
 
     From its own first session to the newest that any instrument of its calendar has, so an instrument that stops while
@@ -179,14 +186,14 @@ class _Due:
             self._due[one.instrument] = due[due >= one.sessions[0]]
             self._there[one.instrument] = np.intersect1d(due, one.sessions, assume_unique=True)
 
-    def count(self, members: Iterable[SessionSeries], period: Period) -> tuple[int, int]:
+    def count(self, members: Iterable[SessionSeries], period: Period) -> SessionCount:
         """Return how many due sessions have a bar, and how many are due; a bar on another day counts nowhere."""
         ends = ordinal(period.first), ordinal(period.last) + 1
         there = due = 0
         for one in members:
             there += int(np.diff(np.searchsorted(self._there[one.instrument], ends))[0])
             due += int(np.diff(np.searchsorted(self._due[one.instrument], ends))[0])
-        return there, due
+        return SessionCount(there, due)
 
 
 def _calendar(series: SessionSeries) -> str:

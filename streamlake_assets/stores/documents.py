@@ -28,6 +28,9 @@ PERIODS = "periods"
 STATE = "cache_state"
 REPORTS = "reports"
 _WRITES_PER_CALL = 1_000
+_MOST_PREFIXES = 100
+_SILENT_MS = 120_000
+"""A store that says nothing for so long on an open connection is away."""
 _DECIMAL128 = Context(prec=34)
 _ARRAYS = ("open", "high", "low", "close", "volume", "factor")
 
@@ -35,10 +38,14 @@ _ARRAYS = ("open", "high", "low", "close", "volume", "factor")
 class DocumentStore:
     """Session documents, feature buckets and what they were made from."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, silent_ms: int = _SILENT_MS) -> None:
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(
-                settings.mongo, serverSelectionTimeoutMS=5_000, connectTimeoutMS=5_000, tz_aware=True
+                settings.mongo,
+                serverSelectionTimeoutMS=5_000,
+                connectTimeoutMS=5_000,
+                socketTimeoutMS=silent_ms,
+                tz_aware=True,
             )
         except (ConfigurationError, ValueError) as error:
             raise SettingError(f"STREAMLAKE_MONGO_URL cannot be used: {error}") from None
@@ -135,10 +142,15 @@ class DocumentStore:
         with _outages(f"reading {collection}"):
             return list(self._database[collection].find(_begins(prefix)).sort("_id", 1))
 
-    def keys(self, collection: str, prefix: str) -> set[str]:
-        """Return the keys of a collection that begin so."""
+    def keys(self, collection: str, *prefixes: str) -> set[str]:
+        """Return the keys of a collection that begin with one of these."""
+        if not prefixes:
+            return set()
+        # many are told apart here: a condition for each would be tried on every document
+        wanted = {} if len(prefixes) > _MOST_PREFIXES else {"$or": [_begins(prefix) for prefix in prefixes]}
         with _outages(f"reading the keys of {collection}"):
-            return {record["_id"] for record in self._database[collection].find(_begins(prefix), {"_id": 1})}
+            found = (record["_id"] for record in self._database[collection].find(wanted, {"_id": 1}))
+            return {key for key in found if key.startswith(prefixes)}
 
     def replace(self, collection: str, records: Iterable[dict[str, Any]]) -> int:
         """Replace or insert documents by their ``_id``; return how many were written."""

@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
+from streamlake_assets.errors import UsageError
 from streamlake_assets.market.series import SessionSeries, ordinal
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
 from streamlake_assets.stores import bar_reader, schema
 from streamlake_assets.stores import page_queries as ask
 
 MOST_ROWS: Final = 1_000_000
-"""Sessions that a page reads at most; the newest instruments would be cut, so more are refused by the caller."""
+"""Sessions that a page reads at most; more are refused, since instruments would be cut."""
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -45,7 +46,11 @@ def described(connection: sa.Connection) -> tuple[Described, ...]:
 
 
 def daily_series(connection: sa.Connection) -> list[SessionSeries]:
-    """Return the settled daily bars of every instrument as series with their corporate-action factors."""
+    """Return the settled daily bars of every instrument as series with their corporate-action factors.
+
+    Raises:
+        UsageError: there are more than a page reads.
+    """
     b = schema.bars.c
     known = bar_reader.instruments(connection)
     rows = connection.execute(
@@ -56,8 +61,10 @@ def daily_series(connection: sa.Connection) -> list[SessionSeries]:
             b.status == Status.SETTLED.value,
         )
         .order_by(b.instrument_id, b.bar_time)
-        .limit(MOST_ROWS)
+        .limit(MOST_ROWS + 1)
     ).all()
+    if len(rows) > MOST_ROWS:
+        raise UsageError(f"more than {MOST_ROWS:,} daily bars: too many to measure for a page; the documents have them")
     found = []
     for number, group in groupby(rows, key=lambda row: row.instrument_id):
         part = list(group)

@@ -18,14 +18,15 @@ _DAYS: Final = ("first_session", "last_session")
 _ENDS: Final = ("best", "worst")
 
 
-def put_period(store: DocumentStore, grouping: Grouping, period: Period, lines: Sequence[IndicatorLine]) -> int:
-    """Replace the lines of a period; return how many were written.
+def put_lines(store: DocumentStore, made: Mapping[tuple[Grouping, Period], Sequence[IndicatorLine]]) -> int:
+    """Replace the lines of these groupings and periods; return how many were written.
 
     Raises:
         TryLaterError: the store is not available.
     """
-    records = [_record(grouping, period, line) for line in lines]
-    before = store.keys(PERIODS, _prefix(grouping, period.kind, period.name))
+    records = [_record(grouping, period, line) for (grouping, period), lines in made.items() for line in lines]
+    # asked once for all: a store without an index on keys looks through the whole collection each time
+    before = store.keys(PERIODS, *(_prefix(grouping, period.kind, period.name) for grouping, period in made))
     written = store.replace(PERIODS, records)
     store.remove(PERIODS, before - {record["_id"] for record in records})
     return written

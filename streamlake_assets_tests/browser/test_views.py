@@ -168,7 +168,7 @@ def test_indicators_change_with_period_and_group_and_can_be_taken_away(viewer: O
 
 def taken_away(page: Viewer, button: str) -> bytes:
     with page.page.expect_download() as waiting:
-        page.page.get_by_role("button", name=button, exact=True).click()
+        page.page.get_by_role("button", name=button).click()
     name = waiting.value.suggested_filename
     assert name == "streamlake-indicators." + {"CSV": "csv", "Excel": "xlsx", "PNG": "png"}[button]
     return waiting.value.path().read_bytes()

@@ -5,11 +5,12 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
-from streamlake_assets.flows.observations import sessions_behind, sessions_stored_twice
+from streamlake_assets.flows.observations import alive_if_started, sessions_behind, sessions_stored_twice
 from streamlake_assets.market import quality
 from streamlake_assets.market.types import AssetClass
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets.stores.operations import beat
 from streamlake_assets_tests.bars import bar, minutes, slice_of
 from streamlake_assets_tests.tables import Database
 
@@ -50,3 +51,14 @@ def test_a_session_with_daily_bars_of_two_times_is_named(database: Database) -> 
     with database.admin.begin() as connection:
         connection.execute(sa.insert(schema.bars), [twin])
     assert sessions_stored_twice(database.writer) == [f"AAPL {FRIDAY}"]
+
+
+def test_a_process_is_missed_only_when_it_gave_a_sign_of_life_before(database: Database) -> None:
+    now = dt.datetime.now(dt.UTC)
+    never = alive_if_started(database.writer, "scorer", now)
+    assert never.passed and "never started" in never.text
+    beat(database.writer, "scorer", {"lag": 3})
+    alive = alive_if_started(database.writer, "scorer", now)
+    assert alive.passed and alive.facts["said"] == {"lag": 3}
+    silent = alive_if_started(database.writer, "scorer", now + dt.timedelta(seconds=quality.HEARTBEAT_LIMIT_S + 60))
+    assert not silent.passed and "last heartbeat" in silent.text

@@ -1,9 +1,11 @@
 """Whether to train again, from real model folders: new data, the same data, another spec, a damaged folder."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamlake_assets.flows import retraining
@@ -63,6 +65,21 @@ def test_as_old_as_it_was_judged_it_is_trained_with_facts_of_gain_and_cost(
     assert decision.facts.decay is not None
     assert decision.facts.decay.dates == NEW_DATES
     assert decision.facts.decay.live == pytest.approx(decision.facts.decay.expected, abs=0.15)
+
+
+def test_a_date_with_rows_learned_from_and_rows_that_were_not_is_no_error(
+    models: ModelFolder, series: list[SessionSeries]
+) -> None:
+    frame = training_frame(series, None, 63)
+    learned = int(series[0].sessions[-NEW_DATES - 1])
+    (of_both, *_) = np.flatnonzero(frame.target_sessions == learned)
+    # as of a stock on a Friday, beside a coin whose next session is the Saturday
+    targets = frame.target_sessions.copy()
+    targets[of_both] += 3
+    mixed = replace(frame, target_sessions=targets)
+    decision = retraining.decide_all(models, mixed, [SPEC])[SPEC.name]
+    assert decision.facts.new_rows == 2 * NEW_DATES + 1
+    assert decision.facts.drifted == ()
 
 
 def test_a_changed_spec_is_trained(models: ModelFolder, series: list[SessionSeries]) -> None:

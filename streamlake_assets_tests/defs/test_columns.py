@@ -107,7 +107,8 @@ def test_known_columns_lead_from_the_forecast_to_the_message(specs: Mapping[str,
 
 def test_documents_are_stored_with_the_columns_that_are_shown() -> None:
     time = dt.datetime(2024, 1, 5, tzinfo=dt.UTC)
-    bar = SessionBar(time, *([Decimal("1.5")] * 4), None, None, False, "finance-data:0", 1)
+    price = Decimal("1.5")
+    bar = SessionBar(time, price, price, price, price, None, None, False, "finance-data:0", 1)
     document = session_document(Instrument("IBM", "XNYS"), time.date(), Interval.D1, [bar], True)
     day = time.date()
     measures = key_indicators([random_walk(5, 0)], equal_weight_index([]), day, day)

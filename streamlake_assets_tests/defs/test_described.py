@@ -57,7 +57,8 @@ def test_every_asset_leads_to_the_page_that_shows_it_or_there_is_none(specs: Map
 def test_the_page_is_at_the_port_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMLAKE_PANEL_PORT", "15999")
     monkeypatch.setenv("STREAMLAKE_NIFI_URL", "https://flows.example:8443")
-    found = {spec.key.to_user_string(): spec.metadata.get("page") for spec in defs().resolve_all_asset_specs()}
+    specs = defs().resolve_all_asset_specs()
+    found = {spec.key.to_user_string(): spec.metadata["page"] for spec in specs if "page" in spec.metadata}
     assert found["raw/bars"].value == "http://127.0.0.1:15999/app?view=live"
     assert found["forecasts/scores"].value.endswith(":15999/app?view=forecasts")
     assert found["stream/nifi_flow"].value == "https://flows.example:8443/nifi"

@@ -72,7 +72,7 @@ def test_the_location_loads_with_an_empty_environment_and_touches_nothing(tmp_pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 25
+    assert int(done.stdout) == 28
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from panel_app.completeness import DueSessions, SessionCount
-from panel_app.indicator_table import ALL, COLUMNS, cells, differences, indicator_lines, records, share_there
-from panel_app.questions import Grouping, IndicatorLine
+from panel_app.indicator_table import COLUMNS, cells, differences, records, share_there
 from streamlake_assets.market.calendars import sessions_between
-from streamlake_assets.market.measures import PeriodKind
+from streamlake_assets.market.measures import Period, PeriodKind
+from streamlake_assets.market.period_lines import ALL, DueSessions, Grouping, IndicatorLine, SessionCount
 from streamlake_assets.market.series import SessionSeries, ordinal
 from streamlake_assets.market.types import AssetClass
+from streamlake_assets_tests.panel.indicators import indicator_lines
 from streamlake_assets_tests.panel.test_indicator_table import series
 
 # the exchange was closed on Monday the 2nd and on Monday the 16th
@@ -28,7 +28,7 @@ def on(symbol: str, days: list[dt.date], *, exchange: str = "XNYS", crypto: bool
 
 
 def count(one: SessionSeries, *others: SessionSeries, between: tuple[dt.date, dt.date] = ALWAYS) -> SessionCount:
-    return DueSessions([one, *others], *between).count([one])
+    return DueSessions([one, *others]).count([one], Period(PeriodKind.YEAR, "", *between))
 
 
 def lines(*of: SessionSeries, kind: PeriodKind = PeriodKind.MONTH) -> dict[str, IndicatorLine]:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from panel_app import export
-from panel_app.indicator_table import ALL, cells, differences, indicator_lines, period_names, records
+from panel_app.indicator_table import cells, differences, records
 from panel_app.indicator_view import proof
-from panel_app.questions import Grouping, IndicatorsAnswer, Source
+from panel_app.questions import IndicatorsAnswer, Source
 from panel_app.shelf import Answer
 from streamlake_assets.market.measures import PeriodKind
+from streamlake_assets.market.period_lines import ALL, Grouping
 from streamlake_assets.market.series import SessionSeries, ordinal
 from streamlake_assets.market.types import AssetClass, Instrument
 from streamlake_assets.stores.page_measures import Described
+from streamlake_assets_tests.panel.indicators import indicator_lines, period_names
 from streamlake_assets_tests.panel.page_data import FIRST_DAY, day
 
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"

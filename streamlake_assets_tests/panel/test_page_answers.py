@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from panel_app import questions as q
-from panel_app.indicator_table import ALL, differences
+from panel_app.indicator_table import differences
 from panel_app.readers import Readers
 from panel_app.shelf import Answer, Question, Shelf
 from streamlake_assets.broker.publisher import Publisher
@@ -15,6 +15,7 @@ from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.forecasts import score
 from streamlake_assets.market.measures import PeriodKind
+from streamlake_assets.market.period_lines import ALL, Grouping
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument
 from streamlake_assets.servers.document_store import LocalDocumentStore
@@ -110,7 +111,7 @@ def test_a_forecast_leads_to_the_message_that_its_newest_bar_came_in(shelf: Shel
 
 
 def test_documents_and_tables_give_the_same_indicators(shelf: Shelf) -> None:
-    asked = (q.Grouping.INSTRUMENT, PeriodKind.MONTH)
+    asked = (Grouping.INSTRUMENT, PeriodKind.MONTH)
     documents = value(shelf, q.Indicators(q.Source.DOCUMENTS, *asked))
     sql = value(shelf, q.Indicators(q.Source.SQL, *asked))
     assert documents.period == sql.period and documents.lines[-1].subject == ALL
@@ -118,7 +119,7 @@ def test_documents_and_tables_give_the_same_indicators(shelf: Shelf) -> None:
     assert {"ANSA · XNYS", "ANSB · XNYS"} <= {line.subject for line in documents.lines}
     older = value(shelf, q.Indicators(q.Source.SQL, *asked, documents.periods[-1]))
     assert older.period == f"{day(0):%Y-%m}" and older.lines
-    by_sector = value(shelf, q.Indicators(q.Source.DOCUMENTS, q.Grouping.SECTOR, PeriodKind.YEAR))
+    by_sector = value(shelf, q.Indicators(q.Source.DOCUMENTS, Grouping.SECTOR, PeriodKind.YEAR))
     assert "no sector named" in {line.subject for line in by_sector.lines}
 
 
@@ -151,6 +152,6 @@ def test_a_server_that_is_away_is_said_and_others_answer(filled: Settings) -> No
     try:
         assert answered(kept, q.Counts()).problem
         assert value(kept, q.ReportOf("benchmark"))["run_id"] == "made"
-        assert value(kept, q.Indicators(q.Source.DOCUMENTS, q.Grouping.CLASS, PeriodKind.YEAR)).lines
+        assert value(kept, q.Indicators(q.Source.DOCUMENTS, Grouping.CLASS, PeriodKind.YEAR)).lines
     finally:
         readers.close()

@@ -9,11 +9,13 @@ from PIL import Image, ImageDraw
 from panel_app import picture
 from panel_app.charts import INSIDE, OUTSIDE, NamedBar
 from panel_app.data_store import DataStore
-from panel_app.indicator_table import cells, indicator_lines
+from panel_app.indicator_table import cells
 from panel_app.indicator_view import IndicatorView
 from panel_app.picture import MOST_ROWS, MOST_SIGNS, as_png, plain
-from panel_app.questions import Grouping, Indicators, IndicatorsAnswer, Source
+from panel_app.questions import Indicators, IndicatorsAnswer, Source
 from streamlake_assets.market.measures import PeriodKind
+from streamlake_assets.market.period_lines import Grouping
+from streamlake_assets_tests.panel.indicators import indicator_lines
 from streamlake_assets_tests.panel.test_indicator_table import KNOWN, SERIES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

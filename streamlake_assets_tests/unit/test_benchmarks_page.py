@@ -2,16 +2,17 @@
 
 import datetime as dt
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
 
-from benchmarks import asked_report, made_history, report
+from benchmarks import asked_report, made_history, page_chain, report
 from benchmarks.cases.page import stages
 from benchmarks.page_chain import HISTORY, PER_SESSION, Market, Sent
 from benchmarks.probe_names import FIRST
 from benchmarks.samples import Goal, between, first_sights, growth, spread
+from streamlake_assets.errors import TryLaterError
 from streamlake_assets.market.contract import validate_bar
 from streamlake_assets.market.series import from_ordinal
 from streamlake_assets.market.types import Status
@@ -70,7 +71,7 @@ def test_the_wait_for_the_tick_stands_apart_in_every_session() -> None:
     assert parts["broker to browser, shown"]["most"] == 220
     assert parts["row to browser, shown"]["most"] == 219
     assert parts["the same without the wait"]["most"] == 20
-    assert parts["broker to browser, shown"]["count"] == 4
+    assert parts["broker to browser, shown"]["samples"] == 4
 
 
 def test_an_update_that_a_browser_never_showed_is_no_sample_but_a_failure() -> None:
@@ -94,6 +95,45 @@ def test_updates_move_the_open_session_and_settle_it_with_the_last_one() -> None
     first = made[:PER_SESSION]
     assert [bar.as_of for bar in first] == sorted({bar.as_of for bar in first}), "each one is newer than the one before"
     assert (market.sent, market.candles) == (25, HISTORY + 3)
+
+
+class Outbox:
+    """In the place of a publisher: remembers what was sent, or refuses it."""
+
+    sent: ClassVar[list[bytes]] = []
+    places: ClassVar[dict[tuple[str, int], int]] = {("topic", 0): 3}
+    refuses = False
+
+    def __init__(self, _bootstrap: str) -> None:
+        self.sent.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def send(self, _topic: str, _key: str, value: bytes) -> None:
+        if self.refuses:
+            raise TryLaterError("no broker")
+        self.sent.append(value)
+
+
+def test_a_stream_sends_as_many_as_asked_or_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_chain, "Publisher", Outbox)
+    market = Market()
+    counted = page_chain.Stream("", market, 10_000.0, 23)
+    counted.start()
+    assert int(counted.end().volume or 0) == FIRST + 22
+    assert (len(Outbox.sent), market.sent, counted.places) == (23, 23, Outbox.places)
+    endless = page_chain.Stream("", market, 10_000.0)
+    endless.start()
+    assert int(endless.end().volume or 0) == FIRST + market.sent - 1, "it goes on where the first one ended"
+    monkeypatch.setattr(Outbox, "refuses", True)
+    failed = page_chain.Stream("", market, 10_000.0)
+    failed.start()
+    with pytest.raises(TryLaterError, match="no broker"):
+        failed.end()
 
 
 def test_made_history_keeps_the_order_of_prices_and_its_lines_say_what_its_series_hold() -> None:

@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from streamlake_assets.errors import SettingError, TryLaterError
-from streamlake_assets.flows import outside
+from streamlake_assets.flows import observations, outside
 from streamlake_assets.flows.outside import NIFI_FLOW, TOLD_AGAIN_S, Look, Memory, Sighting, State, look
 from streamlake_assets.market import quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.settings import Settings
+from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.bar_reader import StreamEnd
 from streamlake_assets_tests.conftest import settings_in
 from streamlake_assets_tests.fake_api import Answer, Asked, fake_api
@@ -61,10 +62,10 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(outside.observations, "read_marks", made.read_marks)
-    monkeypatch.setattr(outside.bar_reader, "snapshot", made.snapshot)
-    monkeypatch.setattr(outside.bar_reader, "stream_ends", made.stream_ends)
-    monkeypatch.setattr(outside.bar_reader, "market_session", lambda _: made.session)
+    monkeypatch.setattr(observations, "read_marks", made.read_marks)
+    monkeypatch.setattr(bar_reader, "snapshot", made.snapshot)
+    monkeypatch.setattr(bar_reader, "stream_ends", made.stream_ends)
+    monkeypatch.setattr(bar_reader, "market_session", lambda _: made.session)
     monkeypatch.setattr(outside, "heartbeats", lambda _: made.beats)
     return made
 
@@ -181,7 +182,7 @@ def test_a_server_that_hangs_is_away_after_the_time_limit_and_holds_back_nobody(
         assert let_go.wait(30)
         raise TryLaterError("too late")
 
-    monkeypatch.setattr(outside.observations, "read_marks", hang)
+    monkeypatch.setattr(observations, "read_marks", hang)
     found = look(settings, lambda: ENGINE, NOW, within_s=0.2).seen
     assert not let_go.is_set(), "the look ended before the answer"
     let_go.set()
