@@ -1,19 +1,22 @@
-"""The page under what happens to pages: texts that mean harm, wherever they are put (fault row 18).
+"""The page under what happens to pages: texts that mean harm, servers that fall silent or are gone.
 
-The page's process frees what was left sooner than the product does, so that nobody waits for that.
+Fault rows 18 and 36.
 """
 
 import datetime as dt
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+import psutil
 import pymongo
 import pytest
 import sqlalchemy as sa
 
+from panel_app.board import DOCUMENTS, KAFKA, MYSQL
 from panel_app.selection import ViewName
 from panel_app.serving import PATH
 from panel_app.shell import TITLES
@@ -21,15 +24,16 @@ from streamlake_assets.drill.injections import INJECTIONS
 from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.kafka import LocalKafka
+from streamlake_assets.servers.mysql import LocalMysql
 from streamlake_assets.settings import DATABASE, DatabaseRole, Settings
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
-from streamlake_assets_tests.browser.viewing import Opener, Served, Viewer, served_page
+from streamlake_assets_tests.browser.viewing import CANDLES, Opener, Served, Viewer, served_page
 from streamlake_assets_tests.conftest import print_line
 from streamlake_assets_tests.panel.page_data import daily, migrate, publish, put_forecasts, store_topic
 
-pytestmark = [pytest.mark.servers, pytest.mark.browser]
+pytestmark = [pytest.mark.servers, pytest.mark.browser, pytest.mark.slow]
 DAYS = 60
 MARKUP = (
     "<img src=x id=planted onerror=window.planted=1>",
@@ -42,6 +46,7 @@ MARKUP = (
     '{"$ne": null}',
     '{"$where": "sleep(5000)"}',
 )
+Server = LocalKafka | LocalMysql | LocalDocumentStore
 HARM = (*INJECTIONS, *MARKUP)
 WORDS = ("view", "symbol", "exchange", "interval", "range")
 PUT_EVERYWHERE = """harm => {
@@ -87,9 +92,8 @@ def settings(
 
 @pytest.fixture(scope="module")
 def served(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    sooner = ("--unused-session-lifetime", "3000", "--check-unused-sessions", "500")
     log = tmp_path_factory.mktemp("page") / "page.log"
-    with served_page(settings, log, sooner) as found:
+    with served_page(settings, log) as found:
         yield found
     # Panel logs what it refuses; of the page's own code nothing failed
     assert "question_failed" not in log.read_text()
@@ -104,6 +108,9 @@ def fetch(url: str) -> str:
     with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310  # our own http address
         text: str = answer.read().decode()
         return text
+
+
+# row 18
 
 
 def stored(settings: Settings) -> dict[str, Any]:
@@ -166,3 +173,68 @@ def test_fifty_texts_that_mean_harm_change_nothing_wherever_they_are_put(viewer:
     again = viewer("?view=live&symbol=FAULT")
     assert again.candles() == DAYS
     assert stored(settings) == before
+
+
+# row 36
+
+
+@contextmanager
+def silent(server: Server) -> Iterator[None]:
+    """A server that takes connections and says nothing: harder to tell than one that is gone."""
+    assert server.child is not None and server.child.pid is not None
+    first = psutil.Process(server.child.pid)
+    family = [first, *first.children(recursive=True)]
+    try:
+        for one in family:
+            one.suspend()
+        yield
+    finally:
+        for one in family:
+            one.resume()
+
+
+@contextmanager
+def gone(server: Server) -> Iterator[None]:
+    """A server that is stopped, and started again."""
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+AWAY = [(KAFKA, silent), (MYSQL, silent), (MYSQL, gone), (DOCUMENTS, silent), (DOCUMENTS, gone)]
+"""That the broker is gone is the live page's own test."""
+
+
+@pytest.mark.parametrize(("name", "way"), AWAY, ids=lambda one: one if isinstance(one, str) else one.__name__)
+def test_a_server_that_is_away_is_named_within_five_seconds_and_costs_only_its_part(
+    name: str,
+    way: Callable[[Server], AbstractContextManager[None]],
+    viewer: Opener,
+    broker: LocalKafka,
+    mysql_server: LocalMysql,
+    document_server: LocalDocumentStore,
+) -> None:
+    server = {KAFKA: broker, MYSQL: mysql_server, DOCUMENTS: document_server}[name]
+    page = viewer("?view=indicators&symbol=FAULT", see=(".badge", "same table from both"))
+    page.sees_not(".badge.bad", "does not answer")
+    with way(server):
+        before = time.monotonic()
+        page.sees(".badge.bad", f"{name} does not answer", 5_000)
+        print_line(f"{name}, {way.__name__}: named after {time.monotonic() - before:.2f} s")
+        # a question that nobody asked before, to a store that is there
+        if name is DOCUMENTS:
+            page.page.get_by_role("button", name="SQL", exact=True).click()
+        page.page.get_by_role("button", name="class", exact=True).click()
+        page.sees("td", "^stock$")
+        page.page.get_by_role("tab", name=TITLES[ViewName.LIVE]).click()
+        page.waits_for(f"({CANDLES})() >= {DAYS}")
+        assert page.page.locator(".badge.bad").count() == 1
+        assert page.page.get_by_text("Traceback").count() == 0
+    before = time.monotonic()
+    page.sees_not(".badge.bad", "does not answer")
+    print_line(f"{name}, {way.__name__}: answers again after {time.monotonic() - before:.2f} s")
+    page.page.get_by_role("tab", name=TITLES[ViewName.INDICATORS]).click()
+    page.sees(".badge", "same table from both")
+    assert page.page.get_by_text("Traceback").count() == 0

@@ -160,11 +160,13 @@ def tables_restored(settings: Settings, *tables: sa.Table) -> Iterator[sa.Connec
     engine.dispose()
 
 
-def run_job(name: str, market: Market, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+def run_job(
+    name: str, market: Market, instance: dg.DagsterInstance, tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
     """Run a job in this process on the stores of the market; a failure is in the result."""
     job = defs().resolve_job_def(name)
     return job.execute_in_process(
-        instance=instance, resources={"stores": market.access}, run_config=QUIET, raise_on_error=False
+        instance=instance, resources={"stores": market.access}, run_config=QUIET, raise_on_error=False, tags=tags
     )
 
 

@@ -121,7 +121,7 @@ def test_without_a_champion_only_the_documents_are_refreshed(market: Market, ins
     assert isinstance(result, dg.SensorResult)
     (request,) = result.run_requests or []
     wanted = [key.to_user_string() for key in request.asset_selection or []]
-    assert wanted == ["documents/session_bars", "documents/feature_buckets"]
+    assert wanted == ["documents/session_bars", "documents/feature_buckets", "documents/periods"]
 
 
 def test_with_a_champion_everything_but_training_is_refreshed_once(
@@ -200,7 +200,7 @@ def test_both_jobs_are_green_and_every_check_passes(market: Market) -> None:
     assert [state for state in market.driver.checks() if not state.passed] == []
     made = market.driver.materialized()
     assert {name for name in made if name.startswith("raw/")} == set(RAW_KEYS)
-    assert len(made) == 15, "all but the three that are observed and the four made on demand"
+    assert len(made) == 16, "all but the three that are observed and the four made on demand"
     scored = [row for row in ledger.rows(market.access.reader) if row.realised is not None]
     assert len(scored) == 2 * 3 * len(market.plan.live)
 
@@ -257,13 +257,8 @@ def test_each_month_that_was_made_again_is_reported_and_a_month_can_be_chosen(
     market.access.documents.remove_sessions(
         [one.key for one in market.access.documents.sessions() if one.session.replace(day=1).isoformat() == newest]
     )
-    job = defs().resolve_job_def("refresh")
-    result = job.execute_in_process(
-        instance=instance,
-        tags=wanted,
-        asset_selection=list(documents.MADE_TOGETHER),
-        resources={"stores": market.access},
-    )
+    result = run_job("refresh", market, instance, wanted)
+    assert result.success
     events = result.asset_materializations_for_node("documents")
     assert {(event.asset_key, event.partition) for event in events} == {
         (one, newest) for one in documents.MADE_TOGETHER

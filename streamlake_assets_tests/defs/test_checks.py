@@ -589,7 +589,9 @@ def test_a_changed_document_blocks_everything_that_is_made_of_documents(market: 
         result = run_job("daily", market, instance)
         made = {key for key in instance.all_asset_keys() if instance.get_latest_materialization_event(key)}
     assert not result.success
-    assert {key.to_user_string() for key in made} == {"documents/session_bars", "documents/feature_buckets"}
+    assert {key.to_user_string() for key in made} == {
+        f"documents/{name}" for name in ("session_bars", "feature_buckets", "periods")
+    }
 
 
 def test_the_check_of_champions_fails_when_no_model_opens_at_all(market: Market) -> None:
