@@ -5,8 +5,8 @@ Belongs here: arithmetic on times and sizes that a case took. Stays out: figures
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 Sight = tuple[int, float]
 """Number of the newest update that was there, and when it was seen."""
@@ -108,8 +108,3 @@ class Goal(NamedTuple):
     def said(self) -> str:
         """The bounds in words."""
         return f"≤ {self.goal:g}" + ("" if self.gate is None else f" (gate {self.gate:g})")
-
-
-def spread_of(values: Mapping[str, Any]) -> Spread:
-    """Return a spread out of its plain data."""
-    return Spread(**values)

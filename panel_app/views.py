@@ -244,8 +244,7 @@ class LiveView:
         session = max((values.session for values in spoken), default=None)
         made: dict[str, list[Any]] = plots.forecast_columns([], None, None, 0)
         if session is not None and self._selection.interval.value == "1d" and self._bars:
-            zone = exchange_zone(self._selection.instrument.exchange)
-            dates = {moment.astimezone(zone).date(): moment for moment in self._bars}
+            dates = self._moments()
             known = max(values.known_session for values in spoken)
             close = self._bars[dates[known]].close if known in dates else None
             number = self._numbers[dates[session]] if session in dates else max(self._numbers.values()) + 1
@@ -253,18 +252,21 @@ class LiveView:
         if made != dict(self.chart.forecast.data):
             self.chart.forecast.data = made
 
+    def _moments(self) -> dict[dt.date, dt.datetime]:
+        """Return the bar time of each session of a daily series that is shown."""
+        assert self._selection is not None  # noqa: S101
+        zone = exchange_zone(self._selection.instrument.exchange)
+        return {moment.astimezone(zone).date(): moment for moment in self._bars}
+
     def _place_signals(self) -> None:
         """Mark the sessions that there are signals for, on daily charts only."""
         assert self._selection is not None  # noqa: S101
         signals = self._store.signals(self._selection.instrument)
         if not signals and not any(source.data["n"] for source in self.chart.signals.values()):
             return
-        numbers: dict[dt.date, int] = {}
-        bars: dict[dt.date, PageBar] = {}
-        if self._selection.interval.value == "1d":
-            zone = exchange_zone(self._selection.instrument.exchange)
-            numbers = {moment.astimezone(zone).date(): number for moment, number in self._numbers.items()}
-            bars = {moment.astimezone(zone).date(): bar for moment, bar in self._bars.items()}
+        moments = self._moments() if self._selection.interval.value == "1d" else {}
+        numbers = {session: self._numbers[moment] for session, moment in moments.items()}
+        bars = {session: self._bars[moment] for session, moment in moments.items()}
         for side, made in signal_columns(signals, numbers, bars).items():
             if made != dict(self.chart.signals[side].data):
                 self.chart.signals[side].data = made

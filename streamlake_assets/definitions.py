@@ -15,12 +15,12 @@ from streamlake_assets.settings import Settings
 def defs() -> dg.Definitions:
     """Join the definitions under ``defs/`` with the resources they use, each asset with the page that shows it."""
     settings = Settings()
+    in_months = _from_first_month(settings.first_month)
     found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent / "defs")
     with warnings.catch_warnings():
         # marked as preview; the other way to a start by setting is to read the environment at import
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        found = found.map_resolved_asset_specs(func=_from_first_month(settings.first_month))
-        found = found.map_resolved_asset_specs(func=lambda spec: linked(spec, settings))
+        found = found.map_resolved_asset_specs(func=lambda spec: linked(in_months(spec), settings))
     return dg.Definitions.merge(
         found,
         # in one process: a run starts four seconds sooner, and two cores gain nothing from more

@@ -15,6 +15,22 @@ from streamlake_assets.market.alert_messages import verify
 from streamlake_assets.settings import LOOPBACK
 
 SECRET = "a-secret-of-the-webhook"
+TARGETS = """targets:
+  - name: web
+    kind: webhook
+    url: {url}
+    secret: env:HOOK_SECRET
+    storm: {{messages: 50}}
+  - name: mail
+    kind: mail
+    host: 127.0.0.1
+    port: {port}
+    security: none
+    sender: streamlake@example.com
+    to: [ops@example.com]
+    storm: {{messages: 50}}
+"""
+"""Both as the head of a rule file, in which nothing is folded into a digest."""
 
 
 class WebTarget:

@@ -17,6 +17,7 @@ from streamlake_assets.catalog.star import STAR
 from streamlake_assets.market.features import REGISTRY
 from streamlake_assets.market.targets import Target
 from streamlake_assets.market.wire import json_schemas
+from streamlake_assets.stores.documents import ARRAYS
 
 Inputs = Mapping[str, Iterable[tuple[dg.AssetKey, str]]]
 """By column: assets and their columns that its values are made of."""
@@ -52,8 +53,6 @@ _FIELDS: Final = {
     "described_as_of": ("as_of",),
 }
 """Columns of raw tables that are made of fields of other names."""
-ARRAYS: Final = ("open", "high", "low", "close", "volume", "factor")
-"""Arrays of a bucket beside its sessions."""
 TARGET_INPUTS: Final = {Target.ADJUSTED_RETURN: ("close", "factor"), Target.LOG_RANGE: ("high", "low")}
 """Arrays of a bucket that a target, its scale and its baseline are made of."""
 _TARGET_GROUPS: Final = {

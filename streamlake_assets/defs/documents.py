@@ -6,12 +6,14 @@ makes these again and leaves what was touched elsewhere to the next refresh.
 """
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from streamlake_assets.defs import document_columns, raw
+from streamlake_assets.defs.columns import BUCKETS as FEATURE_BUCKETS
+from streamlake_assets.defs.columns import SESSION_BARS
 from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import observations
@@ -28,8 +30,6 @@ GROUP = "documents"
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=4), warn_window=dt.timedelta(days=3))
 """A long weekend passes; a week without a refresh does not."""
 
-SESSION_BARS = dg.AssetKey(["documents", "session_bars"])
-FEATURE_BUCKETS = dg.AssetKey(["documents", "feature_buckets"])
 PERIOD_LINES = dg.AssetKey(["documents", "periods"])
 MADE_TOGETHER = (SESSION_BARS, FEATURE_BUCKETS, PERIOD_LINES)
 """By one step: who asks for one of them asks for all."""
@@ -49,57 +49,44 @@ class RefreshConfig(dg.Config):
     """Make every document again instead of the touched ones; the result is the same. Of chosen months all are made."""
 
 
-def _session_bars() -> dg.AssetSpec:
+def _spec(key: dg.AssetKey, deps: Sequence[Any], metadata: Mapping[str, Any], description: str) -> dg.AssetSpec:
     return dg.AssetSpec(
+        key,
+        deps=deps,
+        group_name=GROUP,
+        kinds={"mongodb"},
+        owners=OWNERS,
+        code_version="1",
+        metadata=metadata,
+        partitions_def=MONTHS,
+        freshness_policy=FRESHNESS,
+        description=description,
+    )
+
+
+SPECS = (
+    _spec(
         SESSION_BARS,
-        deps=[raw.bars],
-        group_name=GROUP,
-        kinds={"mongodb"},
-        owners=OWNERS,
-        code_version="1",
-        metadata=document_columns.session_documents(),
-        partitions_def=MONTHS,
-        freshness_policy=FRESHNESS,
-        description="One document per instrument and session, summed from that session's bars at the finest interval.",
-    )
-
-
-def _feature_buckets() -> dg.AssetSpec:
-    return dg.AssetSpec(
+        [raw.bars],
+        document_columns.session_documents(),
+        "One document per instrument and session, summed from that session's bars at the finest interval.",
+    ),
+    _spec(
         FEATURE_BUCKETS,
-        deps=[SESSION_BARS, raw.corporate_actions],
-        group_name=GROUP,
-        kinds={"mongodb"},
-        owners=OWNERS,
-        code_version="1",
-        metadata=document_columns.feature_buckets(),
-        partitions_def=MONTHS,
-        freshness_policy=FRESHNESS,
-        description="One document per instrument and year with the arrays that training loads.",
-    )
-
-
-def _periods() -> dg.AssetSpec:
-    return dg.AssetSpec(
+        [SESSION_BARS, raw.corporate_actions],
+        document_columns.feature_buckets(),
+        "One document per instrument and year with the arrays that training loads.",
+    ),
+    _spec(
         PERIOD_LINES,
-        deps=[FEATURE_BUCKETS, raw.instruments],
-        group_name=GROUP,
-        kinds={"mongodb"},
-        owners=OWNERS,
-        code_version="1",
-        metadata=document_columns.periods(),
-        partitions_def=MONTHS,
-        freshness_policy=FRESHNESS,
-        description="Key indicators of every instrument, sector and class by month, quarter and year, as the page "
-        "shows them.",
-    )
-
-
-@dg.multi_asset(
-    specs=[_session_bars(), _feature_buckets(), _periods()],
-    name="documents",
-    backfill_policy=dg.BackfillPolicy.single_run(),
+        [FEATURE_BUCKETS, raw.instruments],
+        document_columns.periods(),
+        "Key indicators of every instrument, sector and class by month, quarter and year, as the page shows them.",
+    ),
 )
+
+
+@dg.multi_asset(specs=SPECS, name="documents", backfill_policy=dg.BackfillPolicy.single_run())
 @tried_again
 def documents(
     context: dg.AssetExecutionContext, config: RefreshConfig, stores: dg.ResourceParam[StoreAccess]
@@ -112,18 +99,13 @@ def documents(
         for event in month_events(done, context.assets_def.specs_by_key[SESSION_BARS].partitions_def or MONTHS):
             context.log_event(event)
     common: dict[str, Any] = {"next_offsets": dict(done.next_offsets), "months_touched": done.months}
-    yield dg.MaterializeResult(
-        asset_key=SESSION_BARS,
-        metadata={"dagster/row_count": stores.documents.count(SESSIONS), "written": done.sessions, **common},
-    )
-    yield dg.MaterializeResult(
-        asset_key=FEATURE_BUCKETS,
-        metadata={"dagster/row_count": stores.documents.count(BUCKETS), "written": done.buckets, **common},
-    )
-    yield dg.MaterializeResult(
-        asset_key=PERIOD_LINES,
-        metadata={"dagster/row_count": stores.documents.count(PERIODS), "written": done.lines, **common},
-    )
+    for key, collection, written in (
+        (SESSION_BARS, SESSIONS, done.sessions),
+        (FEATURE_BUCKETS, BUCKETS, done.buckets),
+        (PERIOD_LINES, PERIODS, done.lines),
+    ):
+        metadata = {"dagster/row_count": stores.documents.count(collection), "written": written, **common}
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
 
 def chosen_months(context: dg.AssetExecutionContext) -> tuple[dt.date, dt.date] | None:

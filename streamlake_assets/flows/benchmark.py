@@ -13,8 +13,7 @@ from streamlake_assets.flows.benchmark_page import page
 from streamlake_assets.flows.benchmark_plan import BY_KEY, PROFILES, Profile
 from streamlake_assets.flows.benchmark_run import Say, run_benchmark
 from streamlake_assets.flows.svg_charts import markdown_image
-from streamlake_assets.flows.training import snapshot_path
-from streamlake_assets.learning.snapshot import read_snapshot
+from streamlake_assets.flows.training import read_training_set
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.settings import Settings
 from streamlake_assets.stores.documents import DocumentStore
@@ -37,11 +36,8 @@ def make_benchmark(documents: DocumentStore, settings: Settings, profile: str, s
         UsageError: no such profile, or no training set was made yet.
         MissingToolError: there is no JDK for Spark.
     """
-    path = snapshot_path(settings.data_dir / "training")
     chosen = profile_named(profile)
-    if not path.exists():
-        raise UsageError(f"no training set in {path.parent}: make features/training_set first")
-    frame, _ = read_snapshot(path)
+    frame, _ = read_training_set(settings.data_dir / "training")
     report = run_benchmark(chosen, frame, say=say, command=f"{COMMAND} {profile}")
     documents.put_report(REPORT, report)
     return report

@@ -9,11 +9,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from streamlake_assets.errors import UsageError
-from streamlake_assets.flows.training import snapshot_path, specs_of
+from streamlake_assets.flows.training import read_training_set, specs_of
 from streamlake_assets.learning.manifest import Manifest, read_manifest
-from streamlake_assets.learning.snapshot import read_snapshot
-from streamlake_assets.market.drift import LEAST_LIMIT, DriftReport, drift_report
+from streamlake_assets.market.drift import LEAST_LIMIT, DriftReport, drift_since
 from streamlake_assets.market.frames import TrainingFrame
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.series import ordinal
@@ -41,10 +39,7 @@ def judge_drift(models: ModelFolder, settings: Settings) -> Verdict:
         UsageError: no training set was made yet.
         IntegrityError: the training set is not whole.
     """
-    path = snapshot_path(settings.data_dir / "training")
-    if not path.is_file():
-        raise UsageError(f"no training set in {path.parent}: make features/training_set first")
-    frame, _ = read_snapshot(path)
+    frame, _ = read_training_set(settings.data_dir / "training")
     trained = {
         (spec.name, spec.engine)
         for engine in settings.training_engines
@@ -79,12 +74,8 @@ def _learned_from(manifests: Sequence[Manifest]) -> dict[dt.date, set[str]]:
 
 def _report(frame: TrainingFrame, session: dt.date, features: set[str]) -> DriftReport:
     names = tuple(name for name in frame.names if name in features)
-    old = frame.target_sessions <= ordinal(session)
-    # whole dates: of one date a row may have been learned from and another not, where calendars differ
-    last = frame.sessions[old].max(initial=-1)
-    new = frame.sessions > last
-    x = frame.columns(names)
-    return drift_report(names, x[old], frame.sessions[old], x[new], frame.sessions[new])
+    learned = frame.target_sessions <= ordinal(session)
+    return drift_since(names, frame.columns(names), frame.sessions, learned)
 
 
 def _found(report: DriftReport) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ from streamlake_assets.learning.engines import engine
 from streamlake_assets.learning.losses import read_losses
 from streamlake_assets.learning.manifest import Manifest, read_manifest
 from streamlake_assets.learning.spec import Algorithm, ModelSpec
-from streamlake_assets.market.drift import drift_report
+from streamlake_assets.market.drift import drift_since
 from streamlake_assets.market.frames import TrainingFrame
 from streamlake_assets.market.gate import DateLosses, date_losses
 from streamlake_assets.market.retraining import (
@@ -56,12 +56,7 @@ def decide(
     drifted: tuple[str, ...] = ()
     decay = None
     if new.any() and old.any():
-        # one date may have rows of both: crypto's target of a Friday has come true before that of a stock
-        later = frame.sessions > frame.sessions[old].max()
-        if later.any():
-            x = frame.columns(spec.features)
-            report = drift_report(spec.features, x[old], frame.sessions[old], x[later], frame.sessions[later])
-            drifted = report.drifted
+        drifted = drift_since(spec.features, frame.columns(spec.features), frame.sessions, old).drifted
         decay = _decay(last, folder, frame, np.flatnonzero(new))
     return decide_retraining(
         RetrainFacts(

@@ -46,6 +46,8 @@ from streamlake_assets.stores import model_register
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.model_folder import ModelFolder
 
+_NO_TRAINING_SET: Final = "no training set in {}: make features/training_set first"
+
 
 class Snapshot(NamedTuple):
     """A training set on disk: its content hash, its rows, and the offsets its documents were made from."""
@@ -109,7 +111,7 @@ def inspect_snapshot(documents: DocumentStore, folder: Path) -> Verdict:
     Raises:
         UsageError: no training set was made yet.
     """
-    frame, _ = read_snapshot(snapshot_path(folder))
+    frame, _ = read_training_set(folder)
     series = [one.until(frame.last_session) for one in documents.series()]
     folds = folds_of(linear_spec(Target.LOG_RANGE, "sklearn"), frame)
     verdicts = inspect([one for one in series if str(one.instrument) in frame.instruments], frame, folds)
@@ -119,6 +121,19 @@ def inspect_snapshot(documents: DocumentStore, folder: Path) -> Verdict:
     )
     facts = {name: verdict.text for name, verdict in verdicts.items()}
     return Verdict(not failed, text, {**facts, "rows": len(frame), "failed": sorted(failed), "limit": 0})
+
+
+def read_training_set(folder: Path) -> tuple[TrainingFrame, str]:
+    """Return the training set that lies in a folder, and its content hash.
+
+    Raises:
+        UsageError: no training set was made yet.
+        IntegrityError: it is not whole.
+    """
+    path = snapshot_path(folder)
+    if not path.is_file():
+        raise UsageError(_NO_TRAINING_SET.format(folder))
+    return read_snapshot(path)
 
 
 def snapshot_path(folder: Path) -> Path:
@@ -135,7 +150,7 @@ def snapshot_offsets(folder: Path) -> dict[str, int]:
     try:
         offsets: dict[str, int] = json.loads(_offsets_path(folder).read_text())
     except FileNotFoundError:
-        raise UsageError(f"no training set in {folder}: make features/training_set first") from None
+        raise UsageError(_NO_TRAINING_SET.format(folder)) from None
     return offsets
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamlake_assets.errors import UsageError
-from streamlake_assets.market.series import FloatArray, IntArray
+from streamlake_assets.market.series import BoolArray, FloatArray, IntArray
 
 BINS = 10
 LEAST_LIMIT = 0.25
@@ -150,6 +150,22 @@ def drift_report(
     )
     strayed = ", ".join(feature.name for feature in features if feature.drifted)
     return report(features, f"above the limit twice in a row: {strayed}" if strayed else "no feature drifted")
+
+
+def drift_since(names: Sequence[str], x: FloatArray, sessions: IntArray, learned: BoolArray) -> DriftReport:
+    """Hold the dates after the newest one learned from against the rows learned from: see ``drift_report``.
+
+    Whole dates: where calendars differ, one date may have rows of both, as crypto's target of a Friday has come true
+    before that of a stock.
+
+    Args:
+        names: k features.
+        x: all rows, n by k.
+        sessions: their dates.
+        learned: whether the model was fitted on each.
+    """
+    later = sessions > sessions[learned].max(initial=-1)
+    return drift_report(names, x[learned], sessions[learned], x[later], sessions[later])
 
 
 def _feature(

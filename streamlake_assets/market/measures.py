@@ -17,18 +17,15 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from streamlake_assets.market.indicators import steps_back
-from streamlake_assets.market.series import FloatArray, IntArray, SessionSeries, from_ordinal, ordinal
+from streamlake_assets.market.series import BoolArray, FloatArray, IntArray, SessionSeries, from_ordinal, ordinal
 from streamlake_assets.market.types import AssetClass
 
 SESSIONS_PER_YEAR: Final = dict.fromkeys(AssetClass, 252) | {AssetClass.CRYPTO: 365}
 """By which a session's variance is scaled to a year: crypto trades on every day."""
 LEAST_PAIRS: Final = 3
 """Sessions below which beta and correlation are undefined: two points lie on a line whatever they are."""
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class PeriodKind(StrEnum):

@@ -15,6 +15,7 @@ from streamlake_assets.market.types import AssetClass, Instrument
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 EPOCH = dt.date(1970, 1, 1)
 

@@ -32,7 +32,8 @@ _MOST_PREFIXES = 100
 _SILENT_MS = 120_000
 """A store that says nothing for so long on an open connection is away."""
 _DECIMAL128 = Context(prec=34)
-_ARRAYS = ("open", "high", "low", "close", "volume", "factor")
+ARRAYS = ("open", "high", "low", "close", "volume", "factor")
+"""Arrays of a bucket beside its sessions."""
 
 
 class DocumentStore:
@@ -242,7 +243,7 @@ def _bucket_record(year: int, series: SessionSeries) -> dict[str, Any]:
         "count": len(series.sessions),
         "sessions": Binary(np.ascontiguousarray(series.sessions, dtype="<i8").tobytes()),
     }
-    for name in _ARRAYS:
+    for name in ARRAYS:
         record[name] = Binary(np.ascontiguousarray(getattr(series, name), dtype="<f8").tobytes())
     return record
 
@@ -256,5 +257,5 @@ def _join(of: Instrument, years: Sequence[dict[str, Any]]) -> SessionSeries:
         exchange=of.exchange,
         asset_class=AssetClass(years[-1]["asset_class"]),
         sessions=joined("sessions", "<i8").astype(np.int64),
-        **{name: joined(name, "<f8").astype(np.float64) for name in _ARRAYS},
+        **{name: joined(name, "<f8").astype(np.float64) for name in ARRAYS},
     )

@@ -60,8 +60,7 @@ def begin(engine: sa.Engine, total: int, per_minute: float | None, paused: bool 
     """
     row = {"paused": paused, "per_minute": per_minute, "total": total}
     with outages_as_try_later("beginning a replay"), engine.begin() as connection:
-        made = connection.execute(sa.insert(schema.replays).values(row)).inserted_primary_key
-    return int(made[0]) if made else 0
+        return int(connection.execute(sa.insert(schema.replays).values(row)).lastrowid)
 
 
 def look(engine: sa.Engine, replay: int) -> Wished:

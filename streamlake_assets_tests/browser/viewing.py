@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from panel_app.serving import ENVIRONMENT, LIVENESS, PATH, serve_argv
@@ -21,16 +21,6 @@ from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import LOOPBACK, Settings
 from streamlake_assets_tests.conftest import free_port
 
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 WAIT_MS = 20_000
 CANDLES = """() => {
   const document = window.Bokeh && Bokeh.documents[0], bars = document && document.get_model_by_name("bars");
@@ -93,15 +83,6 @@ def answers_at_all(url: str) -> bool:
             return True
     except (URLError, OSError):
         return False
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the system's browser."""
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield started
-        started.close()
 
 
 class Viewer:

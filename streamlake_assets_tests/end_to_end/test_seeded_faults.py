@@ -20,7 +20,7 @@ from streamlake_assets.servers.process import HOME_VARIABLE, marked_processes
 from streamlake_assets.settings import DATABASE, DatabaseRole
 from streamlake_assets.stores.documents import SESSIONS
 from streamlake_assets.stores.mysql import make_engine
-from streamlake_assets_tests.alert_targets import SECRET, MailTarget, WebTarget, mail_target, web_target
+from streamlake_assets_tests.alert_targets import SECRET, TARGETS, MailTarget, WebTarget, mail_target, web_target
 from streamlake_assets_tests.conftest import print_line
 from streamlake_assets_tests.end_to_end.conftest import Place, wait_for
 
@@ -30,21 +30,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
 ]
-RULES = """targets:
-  - name: web
-    kind: webhook
-    url: {url}
-    secret: env:HOOK_SECRET
-    storm: {{messages: 50}}
-  - name: mail
-    kind: mail
-    host: 127.0.0.1
-    port: {port}
-    security: none
-    sender: streamlake@example.com
-    to: [ops@example.com]
-    storm: {{messages: 50}}
-rules:
+RULES = (
+    TARGETS
+    + """rules:
   - name: all
     targets: [web, mail]
     severity: error
@@ -59,6 +47,7 @@ thresholds:
 heartbeats:
   consumer: 20s
 """
+)
 BROKEN = "raw/bars:bars_keep_the_contract"
 COVERED = "documents/session_bars:documents_cover_sessions"
 MOST_S = 240.0

@@ -19,32 +19,21 @@ from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import LOOPBACK, DatabaseRole, Settings
 from streamlake_assets.stores import schema
 from streamlake_assets.stores.operations import beat, heartbeats, raise_alert
-from streamlake_assets_tests.alert_targets import SECRET, MailTarget, WebTarget, mail_target, web_target
+from streamlake_assets_tests.alert_targets import SECRET, TARGETS, MailTarget, WebTarget, mail_target, web_target
 from streamlake_assets_tests.conftest import recreate_database, settings_in
 from streamlake_assets_tests.tables import Database
 
 pytestmark = pytest.mark.servers
 
-RULES = """targets:
-  - name: web
-    kind: webhook
-    url: file:secrets/url
-    secret: env:HOOK_SECRET
-    storm: {{messages: 50}}
-  - name: mail
-    kind: mail
-    host: 127.0.0.1
-    port: {port}
-    security: none
-    sender: streamlake@example.com
-    to: [ops@example.com]
-    storm: {{messages: 50}}
-rules:
+RULES = (
+    TARGETS.replace("{url}", "file:secrets/url")
+    + """rules:
   - name: all
     targets: [web, mail]
 heartbeats:
   consumer: 2s
 """
+)
 
 
 class Post:
