@@ -17,12 +17,19 @@ import typer
 
 from benchmarks import figures, gates, markdown, profiles
 from benchmarks import report as reports
+from benchmarks.cases import train
 from streamlake_assets.errors import StreamlakeError
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results"
 UNFINISHED = RESULTS / "unfinished.json"
 PAST_A_GATE, REFUSED, WRONG = 1, 2, 4
+
+
+def _profiles() -> str:
+    alone = f"{', '.join(profiles.OF_TRAINING)} (training only)"
+    return f"{', '.join(profiles.PROFILES)}, {alone}"
+
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -34,7 +41,7 @@ def main() -> None:
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Option(help=f"{' or '.join(profiles.PROFILES)}.")] = "quick",
+    profile: Annotated[str, typer.Option(help=_profiles())] = "quick",
     case: Annotated[list[str] | None, typer.Option(help="Only these; the limit runs in every round.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Measured rounds in place of the profile's.")] = None,
     minutes: Annotated[
@@ -49,9 +56,11 @@ def run(
     ] = None,
 ) -> None:
     """Measure, check every run, write the result and its report."""
-    if profile not in profiles.PROFILES:
-        raise typer.BadParameter(f"profiles: {', '.join(profiles.PROFILES)}")
-    chosen = profiles.PROFILES[profile]
+    if profile in profiles.OF_TRAINING and set(case or ()) != {train.NAME}:
+        raise typer.BadParameter(f"profile {profile} is of the training benchmark: add --case {train.NAME}")
+    if profile not in {*profiles.PROFILES, *profiles.OF_TRAINING}:
+        raise typer.BadParameter(f"profiles: {_profiles()}")
+    chosen = profiles.PROFILES.get(profile, profiles.PROFILES["full"])
     chosen = chosen._replace(rounds=rounds or chosen.rounds, rows=rows or chosen.rows)
     known = [*profiles.names(chosen), *profiles.ASKED_FOR]
     if unknown := set(case or ()) - set(known):

@@ -34,6 +34,7 @@ from benchmarks.cases.pipelines import Ours, Peer
 from benchmarks.rig import open_rig
 from benchmarks.rounds import interleave
 from streamlake_assets.broker.topics import PARTITIONS
+from streamlake_assets.flows.benchmark_plan import PROFILES as TRAINING
 from streamlake_assets.servers.waiting import Say
 
 
@@ -67,6 +68,8 @@ CHAIN: dict[str, Callable[[int, Say], dict[str, Any]]] = {
     "group": group.run,
     "forecast": forecast.run,
 }
+OF_TRAINING = tuple(name for name in TRAINING if name not in PROFILES)
+"""Profiles that only the training benchmark has."""
 ROWS_BY_PARTITIONS = 300_000
 ALONE = ("memory", "latency", "server-share")
 """Cases that run once, after the rounds."""

@@ -159,6 +159,28 @@ PROFILES: Final = {
         certified=tuple(Target),
         idle_s=20.0,
     ),
+    # what of `full` says most in half an hour: forests under caps, smallest heaps, and the pair whose fits are so short
+    # that five of them say little
+    "limits": Profile(
+        name="limits",
+        rounds={},
+        more_features={},
+        one_core=(),
+        paired=("sklearn/linear",),
+        paired_rows=100_000,
+        pairs=40,
+        capped={f"{engine}/forest": 10 for engine in ("sklearn", "dask", "spark")},
+        caps_mib=(1024, 2048, 4096),
+        ladder=(10_000, 100_000, 300_000),
+        heap_rows=(10_000, 100_000),
+        heaps_mib=(512, 768, 1024, 1536, 2048, 4096),
+        heap_mib=4096,
+        timeout_s=300.0,
+        certificate_timeout_s=900.0,
+        certified=(Target.ADJUSTED_RETURN,),
+        idle_s=20.0,
+        budget_s=2_400.0,
+    ),
 }
 
 

@@ -182,6 +182,14 @@ def test_what_was_too_slow_under_a_cap_is_not_tried_with_more_memory(
     assert [(c["rows"], c["stopped_at"], c["stopped_by"]) for c in mine] == [(100_000, 1_000_000, "time")]
 
 
+def test_a_run_of_limits_alone_gives_limits_and_no_verdict(frame: TrainingFrame, children: dict[str, Any]) -> None:
+    report = run(frame, PROFILES["limits"]._replace(idle_s=0.0))
+    assert all(m.pairs or m.cap_mib or m.heap_mib for m in children["made"])
+    assert {c["key"] for c in report["findings"]["caps"]} == {"sklearn/forest", "dask/forest", "spark/forest"}
+    text = benchmark_page.page(report, lambda name, title, svg: name)
+    assert "Under a memory cap" in text and "Verdict" not in text and "Time from start to model" not in text
+
+
 def test_a_run_is_continued_with_what_it_lacks(frame: TrainingFrame, children: dict[str, Any]) -> None:
     kept: list[dict[str, Any]] = []
     keep = lambda so_far: kept.append(json.loads(json.dumps(so_far)))  # noqa: E731
