@@ -23,7 +23,7 @@ SERVING = dg.AssetSelection.assets(
 )
 LEARNING = dg.AssetSelection.assets(features.training_set, *models.ENGINES)
 WATCHED = dg.AssetSelection.checks_for_assets(
-    "stream/finance_data", "stream/corporate_actions", "stream/consumer", "stream/scorer", "stream/alerts"
+    "stream/finance_data", "stream/corporate_actions", "stream/consumer", "services/scorer", "services/alerts"
 )
 RAW = (raw.bars, raw.instruments, raw.corporate_actions, raw.dead_letters)
 RAW_CHECKS = dg.AssetSelection.checks_for_assets(*(spec.key for spec in RAW))

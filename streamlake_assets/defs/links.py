@@ -13,6 +13,7 @@ from streamlake_assets.settings import LOOPBACK, Settings
 
 _BY_GROUP: Final[Mapping[str, str]] = {
     "stream": "quality",
+    "services": "quality",
     "raw": "quality",
     "documents": "indicators",
     "features": "models",

@@ -14,12 +14,14 @@ from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 
+GROUP = "services"
+"""Not the stream's: they read models, so that in the lineage the group stands behind these."""
 _LIMIT = f"{quality.HEARTBEAT_LIMIT_S:.0f} s since its last sign; one that was never started is not expected"
 
 scorer = dg.AssetSpec(
-    [stream.GROUP, "scorer"],
+    [GROUP, "scorer"],
     deps=[stream.finance_data, stream.corporate_actions, stream.consumer, models.champion, *documents.CHECKED],
-    group_name=stream.GROUP,
+    group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
     description="The process that forecasts the next session and scores the one that settled, as bars arrive; it runs "
@@ -27,9 +29,9 @@ scorer = dg.AssetSpec(
     metadata={"freshness": "judged by its heartbeat"},
 )
 alerts = dg.AssetSpec(
-    [stream.GROUP, "alerts"],
+    [GROUP, "alerts"],
     deps=[stream.consumer, scorer],
-    group_name=stream.GROUP,
+    group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
     description="The process that tells targets what became bad and well again, and does what pages ask for; it runs "

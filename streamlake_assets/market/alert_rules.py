@@ -95,7 +95,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"exc
 
 HEARTBEATS: Final = {"consumer": "60s", "scorer": "60s", "dagster-daemon": "3m"}
 """How long each process may be silent; the daemon says its sign of life at each tick of the alert sensor."""
-WATCHED_ELSEWHERE: Final = ("stream/consumer:consumer_is_alive", "stream/scorer:scorer_is_alive")
+WATCHED_ELSEWHERE: Final = ("stream/consumer:consumer_is_alive", "services/scorer:scorer_is_alive")
 """A heartbeat watches the same, faster: one fault is one message."""
 
 

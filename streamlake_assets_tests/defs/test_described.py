@@ -15,6 +15,7 @@ from streamlake_assets.market.alert_rules import HEARTBEATS, WATCHED_ELSEWHERE
 NO_CODE_VERSION = {
     "raw": "the consumer writes it, at any time",
     "stream": "it runs outside",
+    "services": "they run outside",
     "pages": "it runs outside",
 }
 """By group: why its assets have no version of code that Dagster could know of."""
@@ -70,5 +71,6 @@ def test_processes_that_heartbeats_of_alerts_watch_have_a_check_that_the_example
     """One fault is one message."""
     keys = location.resolve_asset_graph().asset_check_keys
     names = {f"{key.asset_key.to_user_string()}:{key.name}" for key in keys}
-    watched = {f"stream/{process}:{process}_is_alive" for process in HEARTBEATS if not process.startswith("dagster")}
-    assert watched == set(WATCHED_ELSEWHERE) <= names
+    watched = {f"{process}_is_alive" for process in HEARTBEATS if not process.startswith("dagster")}
+    assert watched == {name.partition(":")[2] for name in WATCHED_ELSEWHERE}
+    assert set(WATCHED_ELSEWHERE) <= names
