@@ -93,7 +93,8 @@ class Viewer:
 
     def paint_ms(self) -> dict[str, float]:
         """Return milliseconds from the navigation to the first content, and to canvas and candles."""
-        first = self._page.evaluate(_FIRST)
+        # the browser tells of a paint when it was presented, which may be after the chart's own last frame
+        first = self._page.wait_for_function(_FIRST, timeout=PATIENCE_MS).json_value()
         chart = self._page.evaluate("window.__noted.chart_ms")
         return {"first_ms": round(float(first), 1), "chart_ms": round(float(chart), 1)}
 

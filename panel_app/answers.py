@@ -169,9 +169,13 @@ def chosen(widget: Any, options: Sequence[str], before: str) -> str:
     return widget.value if widget.value in options else before
 
 
-def column(*parts: Any) -> Any:
-    """Return parts below each other."""
-    return pmui.Column(*parts, sx={"gap": "10px"}, **WIDE)
+def column(*parts: Any, gap: str = "10px") -> Any:
+    """Return parts below each other.
+
+    Bokeh's own column: one of the component library is a tree of its own in the browser, which is laid out anew for
+    each of its parts.
+    """
+    return pn.Column(*parts, styles={"gap": gap}, **WIDE)
 
 
 def disclaimer() -> Any:

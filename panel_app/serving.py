@@ -17,6 +17,8 @@ ENVIRONMENT: Final = {
     # every script and font from this server: the page asks no other host
     "BOKEH_RESOURCES": "server",
 }
+PING_S: Final = 15.0
+"""How often each browser is asked for a sign of life; one that gives none until the next is disconnected."""
 
 
 def serve_argv(port: int) -> list[str]:
@@ -34,6 +36,7 @@ def serve_argv(port: int) -> list[str]:
 
 def main() -> None:
     """Run ``panel serve`` with the arguments of this process and the login of the settings."""
+    from bokeh.server.views.ws import WSHandler
     from panel.command import main as panel_command
 
     from panel_app.login import login_arguments, login_environment
@@ -41,6 +44,9 @@ def main() -> None:
     settings = load_settings()
     # secrets go by the environment of this process alone: a command line is seen by everybody on the machine
     os.environ.update(login_environment(settings))
+    # Tornado's own setting, which the command line does not have: without it what is sent to a browser that does not
+    # read any more is kept in memory for ever
+    WSHandler.ping_interval = PING_S  # type: ignore[assignment,method-assign]
     sys.argv = ["panel", "serve", *sys.argv[1:], *login_arguments(settings)]
     panel_command()
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode
 
 import panel
 import panel_material_ui
+import param
 
 from panel_app import markup, tables
 from panel_app.answers import address
@@ -42,6 +43,10 @@ TITLES: Final = {
 _BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
 """Views of one instrument: they show the choice of it."""
 _MOST_WORDS: Final = 20
+_ROOMY: Final = """
+:host { padding: 8px; gap: 8px; }
+@media (min-width: 900px) { :host { padding: 12px 20px; } }
+"""
 
 Arguments = Mapping[str, Sequence[bytes]]
 
@@ -102,7 +107,7 @@ class Shell:
             self._instrument, *widgets, align_items="center", gap="4px", sizing_mode="stretch_width"
         )
         bodies = [view.body for view in self._views.values()]
-        self._body = pmui.Column(*bodies, margin=0, sizing_mode="stretch_width")
+        self._body = pn.Column(*bodies, margin=0, sizing_mode="stretch_width")
         self.page = self._layout()
         self._instrument.param.watch(self._chosen, "value")
         self._tabs.param.watch(self._turned, "active")
@@ -220,7 +225,7 @@ class Shell:
             self._badges.object = shown
 
     def _layout(self) -> Any:
-        main = pmui.Column(
+        main = pn.Column(
             self._badges,
             self._tabs,
             self._notice,
@@ -228,10 +233,29 @@ class Shell:
             self._body,
             self._address,
             margin=0,
-            sx={"padding": {"xs": "8px", "md": "12px 20px"}, "gap": "8px"},
+            stylesheets=[_ROOMY],
             sizing_mode="stretch_width",
         )
-        return pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None)
+        return _freed(pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None))
+
+
+class _Busy(param.Parameterized):
+    """Says whether one page works; nothing sets it."""
+
+    busy = param.Boolean(default=False)
+
+
+def _freed(page: Any) -> Any:
+    """Return a page that the process does not hold when its session is over.
+
+    A ``Page`` watches the busy state of the whole process, which never lets go of a watcher: each page that was ever
+    shown would stay, 3 MiB each. Watching a state of its own it goes with its session.
+    """
+    made: Any = _Busy
+    own = made()
+    with pn.util.edit_readonly(page):
+        page.busy = own.param.busy
+    return page
 
 
 def _option(symbol: str, name: str | None) -> str:
@@ -242,7 +266,7 @@ def make_page(store: DataStore, arguments: Arguments) -> Any:
     """Return the page of a new session, bound to its life: it is updated while it is open and freed when it ends."""
     if store.viewers() >= MOST_VIEWERS:
         busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
-        return pmui.Page(title=TITLE, main=[busy], busy_indicator=None)
+        return _freed(pmui.Page(title=TITLE, main=[busy], busy_indicator=None))
     shell = Shell(store, arguments)
     shell.tick()
     # not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process

@@ -12,6 +12,7 @@ import panel
 import panel_material_ui
 
 from panel_app import markup, plots
+from panel_app.answers import column
 from panel_app.board import KAFKA, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.selection import Selection, choose, ranges_of, valid_range
@@ -278,7 +279,7 @@ class LiveView:
             stylesheets=[markup.STYLE],
             **wide,
         )
-        return pmui.Column(
+        return column(
             self._heading,
             pn.pane.Bokeh(self.chart.price, margin=0, **wide),
             pn.pane.Bokeh(self.chart.volume, margin=0, **wide),
@@ -286,9 +287,7 @@ class LiveView:
             self._watch_list.body,
             footer,
             self._counter,
-            margin=0,
-            sx={"gap": "8px"},
-            **wide,
+            gap="8px",
         )
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime as dt
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,15 @@ def test_what_an_address_names_rightly_is_not_called_ignored() -> None:
 
 
 # the shell
+
+
+def test_nothing_of_the_process_holds_a_page_that_is_over() -> None:
+    shell = ticked(Shell(store_with_ibm(), {}))
+    held = weakref.ref(shell.page)
+    shell.close()
+    del shell
+    gc.collect()
+    assert held() is None
 
 
 def test_every_view_is_one_step_away_and_asks_only_while_in_sight() -> None:
