@@ -4,7 +4,7 @@ Belongs here: what all views share. Stays out: what a view shows (``views``, ``f
 be chosen (``selection``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs, urlencode
 
@@ -40,15 +40,6 @@ TITLES: Final = {
     ViewName.QUALITY: "Quality & operations",
     ViewName.INDICATORS: "Indicators",
 }
-_BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
-"""Views of one instrument: they show the choice of it."""
-_MOST_WORDS: Final = 20
-_ROOMY: Final = """
-:host { padding: 8px; gap: 8px; }
-@media (min-width: 900px) { :host { padding: 12px 20px; } }
-"""
-
-Arguments = Mapping[str, Sequence[bytes]]
 
 
 class View(Protocol):
@@ -70,6 +61,24 @@ class View(Protocol):
         """The session is over: let go of everything."""
 
 
+_MADE: Final[Mapping[ViewName, Callable[[DataStore], View]]] = {
+    ViewName.FORECASTS: ForecastView,
+    ViewName.MODELS: ModelView,
+    ViewName.QUALITY: QualityView,
+    ViewName.INDICATORS: IndicatorView,
+}
+_BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
+"""Views of one instrument: they show the choice of it."""
+_MOST_WORDS: Final = 20
+_IN_LINES: Final = ":host { flex-wrap: wrap; align-items: center; gap: 4px; }"
+_ROOMY: Final = """
+:host { padding: 8px; gap: 8px; }
+@media (min-width: 900px) { :host { padding: 12px 20px; } }
+"""
+
+Arguments = Mapping[str, Sequence[bytes]]
+
+
 class Shell:
     """One viewer's page."""
 
@@ -81,16 +90,10 @@ class Shell:
         self._ticks = 0
         self._settling = False
         self._closed = False
+        # from the start, in sight or not: its figures must not come into a page that is open already, where they would
+        # be measured before they are drawn
         self._live = LiveView(store, self.select)
-        # all from the start, hidden but for one: what comes into an open page later gets patches that the browser
-        # cannot place yet, and a figure is measured before it is drawn
-        self._views: dict[ViewName, View] = {
-            ViewName.LIVE: self._live,
-            ViewName.FORECASTS: ForecastView(store),
-            ViewName.MODELS: ModelView(store),
-            ViewName.QUALITY: QualityView(store),
-            ViewName.INDICATORS: IndicatorView(store),
-        }
+        self._views: dict[ViewName, View] = {ViewName.LIVE: self._live}
         wide = {"sizing_mode": "stretch_width", "margin": 0}
         self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
         self._notice = pn.pane.HTML("", stylesheets=[markup.STYLE], visible=False, **wide)
@@ -102,12 +105,8 @@ class Shell:
             **wide,
         )
         self._address = address()
-        widgets = [widget for view in self._views.values() for widget in view.controls]
-        self._controls = pmui.FlexBox(
-            self._instrument, *widgets, align_items="center", gap="4px", sizing_mode="stretch_width"
-        )
-        bodies = [view.body for view in self._views.values()]
-        self._body = pn.Column(*bodies, margin=0, sizing_mode="stretch_width")
+        self._controls = pn.Row(self._instrument, *self._live.controls, stylesheets=[_IN_LINES], **wide)
+        self._body = pn.Column(self._live.body, **wide)
         self.page = self._layout()
         self._instrument.param.watch(self._chosen, "value")
         self._tabs.param.watch(self._turned, "active")
@@ -202,11 +201,19 @@ class Shell:
             self.go(list(TITLES)[event.new])
 
     def _put_view(self) -> None:
+        """Bring the view into sight, made when it is looked at for the first time: most viewers look at one or two."""
+        fresh = self._name not in self._views
+        if fresh:
+            self._views[self._name] = _MADE[self._name](self._store)
         for name, view in self._views.items():
             for part in (view.body, *view.controls):
                 part.visible = name is self._name
         self._instrument.visible = self._name in _BY_INSTRUMENT
-        self._views[self._name].show(self._selection)
+        shown = self._views[self._name]
+        shown.show(self._selection)
+        if fresh:
+            self._controls.extend(shown.controls)
+            self._body.append(shown.body)
 
     def _fill_instruments(self, selection: Selection) -> None:
         self._settling = True
@@ -267,9 +274,14 @@ def make_page(store: DataStore, arguments: Arguments) -> Any:
     if store.viewers() >= MOST_VIEWERS:
         busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
         return _freed(pmui.Page(title=TITLE, main=[busy], busy_indicator=None))
+    # names the extensions that this page uses, none: else the browser gets those of every component there is
+    pn.extension()
     shell = Shell(store, arguments)
     shell.tick()
-    # not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process
-    pn.state.curdoc.add_periodic_callback(shell.tick, TICK_MS)
+    document = pn.state.curdoc
+    # From when the browser has fetched the document until it says that it has drawn it, Panel drops changes of
+    # components: it takes the document to be fetched later. So nothing changes before.
+    # Not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process.
+    pn.state.onload(lambda: document.add_periodic_callback(shell.tick, TICK_MS))
     pn.state.on_session_destroyed(lambda _context: shell.close())
     return shell.page

@@ -17,12 +17,14 @@ from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.forecasts import score
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.kafka import LocalKafka
+from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
-from streamlake_assets_tests.browser.viewing import Opener, Viewer
+from streamlake_assets_tests.browser.sockets import Pages
+from streamlake_assets_tests.browser.viewing import WAIT_MS, Opener, Viewer
 from streamlake_assets_tests.panel.page_data import (
     daily,
     day,
@@ -35,6 +37,8 @@ from streamlake_assets_tests.panel.test_page_parts import PAYLOADS
 
 pytestmark = [pytest.mark.servers, pytest.mark.browser]
 DAYS = 90
+LETTER = ">payload<"
+"""On the button beside a dead letter."""
 VIEWS = {
     ViewName.LIVE: (".card", "skill on risk"),
     ViewName.FORECASTS: (".card", "Live skill"),
@@ -69,6 +73,20 @@ def settings(
     beat(engine, "consumer", {"pid": 1, "lag": 0})
     engine.dispose()
     return here
+
+
+def test_what_becomes_known_while_a_page_is_drawn_is_not_lost(address: str) -> None:
+    """The first test: nobody has asked before, so the answer is not there when the page is made."""
+    pages = Pages(address)
+    try:
+        early = pages.open("?view=quality", drawn=False)
+        # by now the server has the answers that the first page asked for
+        assert wait_until(lambda: LETTER in pages.open("?view=quality", drawn=False).document, WAIT_MS / 1000)
+        assert LETTER not in early.document
+        early.say_drawn()
+        assert early.hears(LETTER)
+    finally:
+        pages.end()
 
 
 def test_every_view_is_one_click_away_and_the_address_follows(viewer: Opener) -> None:
