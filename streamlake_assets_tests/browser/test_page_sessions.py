@@ -4,14 +4,17 @@ Fault row 37.
 """
 
 import base64
+import json
 import os
 import socket
+import urllib.request
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
+from benchmarks.probe_names import PROBE, PROBE_PATH
 from panel_app.serving import PATH, PING_S
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.kafka import LocalKafka
@@ -24,9 +27,8 @@ from streamlake_assets_tests.panel.page_data import daily, migrate, publish, sto
 
 pytestmark = [pytest.mark.servers, pytest.mark.browser, pytest.mark.slow]
 SESSIONS = 50
-WARM = 10
 GROWTH = 1.10
-SETTLED_S = 90.0
+ENDED_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def served(
     migrate(settings)
     publish(settings, [daily("MANY", number) for number in range(60)])
     store_topic(settings)
-    with served_page(settings, tmp_path_factory.mktemp("page") / "page.log") as found:
+    with served_page(settings, tmp_path_factory.mktemp("page") / "page.log", ("--plugins", PROBE)) as found:
         yield found
 
 
@@ -52,15 +54,10 @@ def pages(served: Served) -> Iterator[Pages]:
     found.end()
 
 
-def connections(served: Served) -> int:
-    port = urlsplit(served.address).port
-    found = psutil.Process(served.pid).net_connections("tcp")
-    return len([one for one in found if one.status == "ESTABLISHED" and one.laddr.port == port])
-
-
-def ended(served: Served) -> None:
-    """Wait until no session is left."""
-    assert wait_until(lambda: connections(served) == 0, SETTLED_S)
+def sessions(served: Served) -> int:
+    """Return how many sessions the process has, as its probe counts them."""
+    with urllib.request.urlopen(f"{served.address}{PROBE_PATH}", timeout=30) as answer:  # noqa: S310  # our own address
+        return int(json.load(answer)["open"])
 
 
 def mib(served: Served) -> float:
@@ -68,24 +65,27 @@ def mib(served: Served) -> float:
 
 
 def test_fifty_pages_come_and_go_and_memory_and_threads_return(served: Served, pages: Pages) -> None:
+    first, threads = round_of(served, pages)
+    # what the first round took the allocator keeps for the next; pages that were kept would come on top of it
+    again, _ = round_of(served, pages)
     process = psutil.Process(served.pid)
-    for _ in range(WARM):
-        pages.open()
-    pages.close()
-    ended(served)
-    before, threads = mib(served), process.num_threads()
+    assert wait_until(lambda: process.num_threads() <= threads, ENDED_S), (threads, process.num_threads())
+    print_line(
+        f"{SESSIONS} pages: {first:.0f} MiB, a second time {again:.0f} MiB, {mib(served):.0f} MiB when they are "
+        f"closed; {threads} threads, then {process.num_threads()}"
+    )
+    assert again <= GROWTH * first
+
+
+def round_of(served: Served, pages: Pages) -> tuple[float, int]:
+    """Open that many pages, close them, wait until their sessions are over; return MiB and threads with all of them."""
     for _ in range(SESSIONS):
         pages.open()
-    at_most = mib(served)
-    assert connections(served) == SESSIONS
+    assert sessions(served) == SESSIONS
+    found = mib(served), psutil.Process(served.pid).num_threads()
     pages.close()
-    ended(served)
-    assert wait_until(lambda: mib(served) <= GROWTH * before, SETTLED_S), (before, at_most, mib(served))
-    assert wait_until(lambda: process.num_threads() <= threads, SETTLED_S), (threads, process.num_threads())
-    print_line(
-        f"{before:.0f} MiB before, {at_most:.0f} MiB with {SESSIONS} pages, {mib(served):.0f} MiB after; "
-        f"{threads} threads before, {process.num_threads()} after"
-    )
+    assert wait_until(lambda: sessions(served) == 0, ENDED_S)
+    return found
 
 
 def test_a_browser_that_reads_no_more_is_disconnected(served: Served) -> None:
