@@ -42,6 +42,7 @@ COLOURS: Final = {
 FORECAST_COLOUR: Final = "#e8a317"
 MEANS: Final = {"short": (20, "#c98a00"), "long": (50, "#8a6fae")}
 """Moving averages: bars in the window, colour."""
+LONGEST_MEAN: Final = max(window for window, _ in MEANS.values())
 _HOLLOW: Final = 0.12
 _BODY: Final = 0.72
 COLUMNS: Final = (
@@ -163,6 +164,12 @@ def means(bars: Sequence[PageBar], first: int) -> dict[str, list[Any]]:
             values.append(total / window if place >= window - 1 else math.nan)
         made[name] = values
     return made
+
+
+def means_at(bars: Sequence[PageBar], first: int, start: int, end: int) -> dict[str, list[Any]]:
+    """Return the moving averages of the bars at places ``start`` to ``end`` - 1; ``first`` is the number of place 0."""
+    lead = max(0, start - LONGEST_MEAN + 1)
+    return {name: values[start - lead :] for name, values in means(bars[lead:end], first + lead).items()}
 
 
 def bar_label(bar_time: dt.datetime, interval: Interval, exchange: str) -> str:

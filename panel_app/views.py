@@ -174,6 +174,11 @@ class LiveView:
             for name, value in made.items():
                 patches[name].append((number - first, value))
         self.chart.bars.patch(patches)
+        # an average moves with each bar of its window
+        places = [self._numbers[bar.bar_time] - first for bar in changed]
+        start, end = min(places), min(max(places) + plots.LONGEST_MEAN, len(self._bars))
+        rows = plots.means_at(self._ordered(), first, start, end)
+        self.chart.means.patch({name: list(enumerate(values, start)) for name, values in rows.items()})
 
     def _append(self, fresh: list[PageBar]) -> None:
         assert self._selection is not None  # noqa: S101
@@ -187,8 +192,14 @@ class LiveView:
             plots.columns(fresh, first, self._selection.interval, self._selection.instrument.exchange)
         )
         self.chart.bars.stream(made, rollover=MOST_BARS)
-        for moment in sorted(self._numbers)[: len(self._numbers) - MOST_BARS]:
+        count = len(self._bars)
+        rows = plots.means_at(self._ordered(), min(self._numbers.values()), count - len(fresh), count)
+        self.chart.means.stream(dict(rows), rollover=MOST_BARS)
+        for moment in sorted(self._numbers)[: max(0, count - MOST_BARS)]:
             del self._numbers[moment], self._bars[moment]
+
+    def _ordered(self) -> list[PageBar]:
+        return [self._bars[moment] for moment in sorted(self._bars)]
 
     def _follows(self) -> bool:
         """Tell whether the viewer still looks at the newest bars."""
@@ -198,7 +209,7 @@ class LiveView:
     def _fit_window(self) -> None:
         if self._selection is None or not self._bars:
             return
-        bars = [self._bars[moment] for moment in sorted(self._bars)]
+        bars = self._ordered()
         shown = ranges_of(self._selection.interval)[self._selection.range]
         exchange = self._selection.instrument.exchange
         start, self._end = plots.window(bars, min(self._numbers.values()), shown, self._selection.interval, exchange)
