@@ -134,9 +134,13 @@ class Shell:
     def select(self, selection: Selection) -> None:
         """Show this selection in the view that is in sight; the live series follows wherever it is."""
         self._selection = selection
+        self._announce(selection)
+        self._views[self._name].show(selection)
+
+    def _announce(self, selection: Selection) -> None:
+        """Let choice, live series and address follow."""
         self._fill_instruments(selection)
         self._live.follow(selection)
-        self._views[self._name].show(selection)
         query = {"view": self._name.value, **selection.query(self._store.listed())}
         self._address.wanted = f"?{urlencode(query)}"
 
@@ -146,9 +150,10 @@ class Shell:
             return
         self._views[self._name].rest()
         self._name = name
-        self._put_view()
         if self._selection is not None:
-            self.select(self._selection)
+            self._announce(self._selection)
+        # last: what changes in a new view before the browser has it would not find its place
+        self._put_view()
 
     def follow(self, search: str) -> None:
         """Follow the address after the viewer went back or forward in it; what it does not name stays as it is."""

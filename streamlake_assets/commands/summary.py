@@ -1,6 +1,6 @@
 """How the demo's summary looks on a terminal of 80 columns: tables for people; the numbers are the summary's own."""
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -54,6 +54,10 @@ def _stored(summary: Summary) -> Table:
     return facts
 
 
+_VERSION_SIGNS: Final = 12
+"""Of a version's name; the whole table fits into 80 columns then, and `models list` has the rest."""
+
+
 def _models(summary: Summary) -> Table:
     table = Table(
         title="Models against their baselines, out of fold",
@@ -61,7 +65,7 @@ def _models(summary: Summary) -> Table:
         caption=f"{SPEAKS} speaks for its target; live: its skill over the scored forecasts",
         caption_justify="left",
         box=None,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     table.add_column("", no_wrap=True)
     for name in ("target", "model", "version"):
@@ -75,7 +79,7 @@ def _models(summary: Summary) -> Table:
             SPEAKS if speaks else "",
             _short_target(model),
             _short_name(model),
-            model["version"],
+            model["version"][:_VERSION_SIGNS],
             *(("", "baseline") if _is_baseline(model) else _skill(model)),
             "" if live is None else f"{live:+.4f}",
         )

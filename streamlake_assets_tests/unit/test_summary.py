@@ -35,6 +35,10 @@ def summary() -> Summary:
             model("adjusted_return", "baseline", "0-980d24023a38", 0.0, 0.0, 0.0),
             model("adjusted_return", "sklearn", "m-26132d141333", -0.0009154, -0.0042268, 0.0023240),
             model("log_range", "sklearn", "m-9ae756e6a312", 0.0308486, 0.0171748, 0.0458539),
+            {
+                **model("log_range", "sklearn", "m-eb06efc41b77", 0.0165, 0.0031, 0.0292),
+                "name": "log_range_linear_selected",
+            },
         ],
         champions={"adjusted_return": "0-980d24023a38", "log_range": "m-9ae756e6a312"},
         forecasts=610,
@@ -62,17 +66,20 @@ def test_each_model_is_one_whole_line_within_80_columns(summary: Summary) -> Non
     lines = shown(summary)
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
-    rows = {version: line.split() for line in lines for version in ("0-9", "m-2", "m-9") if f" {version}" in line}
-    assert rows["m-2"] == ["return", "sklearn", "linear", "m-26132d141333", "-0.0009", "-0.004..+0.002"]
+    rows = {
+        version: line.split() for line in lines for version in ("0-9", "m-2", "m-9", "m-e") if f" {version}" in line
+    }
+    assert rows["m-2"] == ["return", "sklearn", "linear", "m-26132d1413", "-0.0009", "-0.004..+0.002"]
     assert rows["m-9"] == [
-        *(SPEAKS, "range", "sklearn", "linear", "m-9ae756e6a312"),
+        *(SPEAKS, "range", "sklearn", "linear", "m-9ae756e6a3"),
         *("+0.0308", "+0.017..+0.046", "+0.0631"),
     ]
+    assert rows["m-e"] == ["range", "sklearn", "linear_selected", "m-eb06efc41b", "+0.0165", "+0.003..+0.029"]
 
 
 def test_a_baseline_says_so_instead_of_an_interval_of_zeros(summary: Summary) -> None:
-    (line,) = [line for line in shown(summary) if "0-980d24023a38" in line]
-    assert line.split() == [SPEAKS, "return", "version", "0", "0-980d24023a38", "baseline", "+0.0000"]
+    (line,) = [line for line in shown(summary) if "0-980d24023a" in line]
+    assert line.split() == [SPEAKS, "return", "version", "0", "0-980d24023a", "baseline", "+0.0000"]
 
 
 def test_failed_checks_unequal_documents_and_the_stand_in_are_said_as_they_are(summary: Summary) -> None:
