@@ -175,7 +175,7 @@ def column(*parts: Any, gap: str = "10px") -> Any:
     Bokeh's own column: one of the component library is a tree of its own in the browser, which is laid out anew for
     each of its parts.
     """
-    return pn.Column(*parts, styles={"gap": gap}, **WIDE)
+    return pn.Column(*parts, styles={"gap": gap}, stylesheets=[markup.UNCAPPED], **WIDE)
 
 
 def disclaimer() -> Any:

@@ -13,7 +13,7 @@ import panel_material_ui
 import param
 
 from panel_app import markup, tables
-from panel_app.answers import address
+from panel_app.answers import address, column
 from panel_app.board import MYSQL, header_badges
 from panel_app.data_store import DataStore
 from panel_app.forecast_view import ForecastView
@@ -72,7 +72,7 @@ _BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
 _MOST_WORDS: Final = 20
 _IN_LINES: Final = ":host { flex-wrap: wrap; align-items: center; gap: 4px; }"
 _ROOMY: Final = """
-:host { padding: 8px; gap: 8px; }
+:host { padding: 8px; gap: 8px; max-height: none; }
 @media (min-width: 900px) { :host { padding: 12px 20px; } }
 """
 
@@ -106,7 +106,7 @@ class Shell:
         )
         self._address = address()
         self._controls = pn.Row(self._instrument, *self._live.controls, stylesheets=[_IN_LINES], **wide)
-        self._body = pn.Column(self._live.body, **wide)
+        self._body = column(self._live.body)
         self.page = self._layout()
         self._instrument.param.watch(self._chosen, "value")
         self._tabs.param.watch(self._turned, "active")

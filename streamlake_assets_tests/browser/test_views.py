@@ -47,6 +47,20 @@ VIEWS = {
     ViewName.INDICATORS: ("section", "Cache proof"),
 }
 
+TOO_LOW = """() => {
+  const found = [];
+  const look = (root) => {
+    for (const one of root.querySelectorAll("*")) {
+      if (one.shadowRoot && one.clientHeight > 1 && one.scrollHeight > one.clientHeight + 1
+          && getComputedStyle(one).overflowY === "visible") { found.push(`${one.className}: ${one.scrollHeight}`); }
+      if (one.shadowRoot) { look(one.shadowRoot); }
+    }
+  };
+  look(document);
+  return found;
+}"""
+"""Parts that are lower than what is in them."""
+
 
 @pytest.fixture(scope="module")
 def settings(
@@ -147,6 +161,12 @@ def test_another_instrument_is_shown_by_the_forecast_view_too(viewer: Opener) ->
     page.page.get_by_role("menuitem", name="VOTHER").click()
     page.sees(".card", "Live skill, VOTHER")
     page.sees("p", "no forecasts of this instrument yet")
+
+
+@pytest.mark.parametrize("name", list(ViewName), ids=lambda one: one.value)
+def test_nothing_lies_over_what_follows_in_a_low_window(name: ViewName, viewer: Opener) -> None:
+    page = viewer(f"?view={name.value}&symbol=VIEW", width=700, height=420, see=VIEWS[name])
+    page.waits_for(f"({TOO_LOW})().length === 0")
 
 
 def test_a_dead_letter_shows_reason_place_and_payload_and_runs_nothing(viewer: Opener) -> None:
