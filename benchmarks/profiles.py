@@ -151,8 +151,6 @@ def run(
     if "partitions" in only:
         result["by_partitions"] = _by_partitions(profile, say)
     result["chain"] = [CHAIN[case](3, say) for case in profile.chain if case in only]
-    if result["chain"]:
-        result.setdefault("servers", result["chain"][0]["servers"])
     result["took_s"] = round((dt.datetime.now(dt.UTC) - started).total_seconds())
     return result
 

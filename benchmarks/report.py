@@ -33,9 +33,10 @@ def report(result: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     page, charts_of_training = train.report(result["train"]) if "train" in result else ("", {})
     asked = asked_report.sections(result.get("asked", {}))
     if "servers" not in result:
-        if not asked:
+        chain = [_servers_of_chain(result), _chain(result)] if result.get("chain") else []
+        if not asked and not chain:
             return page, charts_of_training
-        blocks = [f"{_title(result)}.", _machine(result), *asked, page]
+        blocks = [f"{_title(result)}.", _machine(result), *chain, *asked, page]
         return "\n\n".join(block for block in blocks if block) + "\n", charts_of_training
     found = figures.summary(result)
     pictures = _pictures(result)
@@ -71,6 +72,10 @@ def _machine(result: Mapping[str, Any]) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
         f"Python {machine['python']}; load before the run {machine['load_before'][0]}."
     )
+
+
+def _servers_of_chain(result: Mapping[str, Any]) -> str:
+    return f"Servers: {'; '.join(result['chain'][0]['servers'])}."
 
 
 def _head(result: Mapping[str, Any]) -> str:

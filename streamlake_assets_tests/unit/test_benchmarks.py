@@ -213,6 +213,16 @@ def test_the_report_names_servers_every_gate_every_run_and_what_did_not_run() ->
     assert all(f"({name})" in text for name in pictures)
 
 
+def test_a_run_of_the_whole_chain_alone_has_a_report_of_its_figures_and_servers() -> None:
+    rounds = [{"changed_s": 0.1, "ratio": 0.02}, {"changed_s": 0.3, "ratio": 0.04}]
+    chain = [{"case": "refresh", "servers": ["the broker", "the tables"], "rounds": rounds}]
+    kept = ("profile", "made_at", "commit", "machine", "rows", "rounds", "not_run")
+    result = {**{name: good_result()[name] for name in kept}, "runs": [], "chain": chain}
+    text, _ = report.report(result)
+    assert "Servers: the broker; the tables." in text and "refresh" in text and "ratio" in text
+    assert gates.refusals(result, figures.summary(result))
+
+
 def test_the_report_says_what_is_past_a_gate_and_why_it_cannot_be_judged() -> None:
     result = good_result()
     for run in result["runs"]:
