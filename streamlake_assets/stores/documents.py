@@ -28,6 +28,9 @@ PERIODS = "periods"
 STATE = "cache_state"
 REPORTS = "reports"
 _WRITES_PER_CALL = 1_000
+_READS_PER_CALL = 1_000
+"""Documents of one reply. MongoDB ends a reply at 16 MB by itself; the stand-in sends all that is left, which for the
+buckets of a million bars is more than a client takes."""
 _MOST_PREFIXES = 100
 _SILENT_MS = 120_000
 """A store that says nothing for so long on an open connection is away."""
@@ -71,7 +74,7 @@ class DocumentStore:
             bounds = {"$gte": first and first.isoformat(), "$lte": last and last.isoformat()}
             query["session"] = {name: value for name, value in bounds.items() if value}
         with _outages("reading session documents"):
-            found = self._database[SESSIONS].find(query).sort("_id", 1)
+            found = self._database[SESSIONS].find(query).sort("_id", 1).batch_size(_READS_PER_CALL)
             return [_session_document(record) for record in found]
 
     def session_keys(self, instrument: Instrument, first: dt.date, last: dt.date) -> set[str]:
@@ -96,7 +99,7 @@ class DocumentStore:
         """Return the whole series of each instrument, joined from its yearly buckets."""
         query = {} if instrument is None else {"_id": {"$gte": f"{instrument}|", "$lte": f"{instrument}|~"}}
         with _outages("reading feature buckets"):
-            records = list(self._database[BUCKETS].find(query).sort("_id", 1))
+            records = list(self._database[BUCKETS].find(query).sort("_id", 1).batch_size(_READS_PER_CALL))
         parts: dict[Instrument, list[dict[str, Any]]] = {}
         for record in records:
             parts.setdefault(Instrument(record["symbol"], record["exchange"]), []).append(record)
@@ -141,7 +144,7 @@ class DocumentStore:
     def records(self, collection: str, prefix: str) -> list[dict[str, Any]]:
         """Return the documents of a collection whose key begins so, by key."""
         with _outages(f"reading {collection}"):
-            return list(self._database[collection].find(_begins(prefix)).sort("_id", 1))
+            return list(self._database[collection].find(_begins(prefix)).sort("_id", 1).batch_size(_READS_PER_CALL))
 
     def keys(self, collection: str, *prefixes: str) -> set[str]:
         """Return the keys of a collection that begin with one of these."""

@@ -1,5 +1,6 @@
 """Documents on the stand-in for MongoDB: a refresh of what changed equals making everything again, to the byte."""
 
+import dataclasses
 import datetime as dt
 import random
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from streamlake_assets_tests.bars import (
     slice_of,
 )
 from streamlake_assets_tests.conftest import settings_in
+from streamlake_assets_tests.series_data import planted_range
 from streamlake_assets_tests.tables import Database
 from streamlake_assets_tests.unit.test_session_documents import sessions
 
@@ -117,6 +119,17 @@ def test_documents_are_found_by_instrument_and_dates(house: House) -> None:
     assert len(house.documents.sessions(first=third)) == 6
     assert [one.instrument for one in house.documents.series(APPLE)] == [APPLE]
     assert len(house.documents.series()) == 3
+
+
+def test_more_buckets_are_read_than_one_message_holds(house: House) -> None:
+    """3,600 of 16 KB: the stand-in would send them at once, and the client takes 48 MB."""
+    year = planted_range(252, 1)
+    many = [dataclasses.replace(year, symbol=f"S{number:04}") for number in range(3_600)]
+    house.documents.put_buckets((2001, one) for one in many)
+    found = house.documents.series()
+    house.documents.clear()
+    assert [one.symbol for one in found] == [one.symbol for one in many]
+    assert np.array_equal(found[-1].close, year.close)
 
 
 def test_reports_replace_each_other(house: House) -> None:
