@@ -223,9 +223,7 @@ def _refresh_some(stack: Stack, documents: DocumentStore) -> None:
     """Let the product make what was put for some instruments: it must be the same."""
     wanted = [Instrument(made.symbol(number), made.EXCHANGE) for number in range(REFRESHED)]
     before = [one for of in wanted for one in documents.series(of)]
-    # the collection of periods is empty: to ask before each of some hundred periods what is to be removed is not needed
-    with patch.object(documents, "keys", lambda _collection, _prefix: set()):
-        refresh_documents(stack.engine, documents, now())
+    refresh_documents(stack.engine, documents, now())
     after = [one for of in wanted for one in documents.series(of)]
     require(f"{NAME}, buckets of the refresh", [_bytes(one) for one in after], [_bytes(one) for one in before])
 
