@@ -16,11 +16,10 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.page_rows import ForecastValues, NextForecast
 
 UNCAPPED: Final = ":host { max-height: none; }"
-"""Style of columns. Bokeh lets nothing be higher than what it lies in, which for the page is the window: what is longer
-would lie over what follows."""
-STYLE: Final = f"""
-:host {{ --ok: #14a38b; --warn: #c98a00; --bad: #e5484d; color: inherit; font-size: 14px; line-height: 1.45;
-  max-height: none; }}
+"""Of columns and texts. Bokeh lets nothing be higher than what it lies in, which for the page is the window: what is
+longer would lie over what follows."""
+STYLE: Final = f"""{UNCAPPED}
+:host {{ --ok: #14a38b; --warn: #c98a00; --bad: #e5484d; color: inherit; font-size: 14px; line-height: 1.45; }}
 .strip {{ display: flex; flex-wrap: wrap; gap: 6px 8px; align-items: center; }}
 .badge {{ padding: 2px 10px; border-radius: 12px; border: 1px solid rgba(127, 137, 150, .45); white-space: nowrap;
   font-variant-numeric: tabular-nums; }}

@@ -13,7 +13,7 @@ import panel_material_ui
 import param
 
 from panel_app import markup, tables
-from panel_app.answers import address, column
+from panel_app.answers import WIDE, address, column
 from panel_app.board import MYSQL, header_badges
 from panel_app.data_store import DataStore
 from panel_app.forecast_view import ForecastView
@@ -67,12 +67,13 @@ _MADE: Final[Mapping[ViewName, Callable[[DataStore], View]]] = {
     ViewName.QUALITY: QualityView,
     ViewName.INDICATORS: IndicatorView,
 }
+"""Views that are made when they are looked at for the first time."""
 _BY_INSTRUMENT: Final = (ViewName.LIVE, ViewName.FORECASTS)
 """Views of one instrument: they show the choice of it."""
 _MOST_WORDS: Final = 20
 _IN_LINES: Final = ":host { flex-wrap: wrap; align-items: center; gap: 4px; }"
 _ROOMY: Final = """
-:host { padding: 8px; gap: 8px; max-height: none; }
+:host { padding: 8px; gap: 8px; }
 @media (min-width: 900px) { :host { padding: 12px 20px; } }
 """
 
@@ -94,18 +95,17 @@ class Shell:
         # be measured before they are drawn
         self._live = LiveView(store, self.select)
         self._views: dict[ViewName, View] = {ViewName.LIVE: self._live}
-        wide = {"sizing_mode": "stretch_width", "margin": 0}
-        self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
-        self._notice = pn.pane.HTML("", stylesheets=[markup.STYLE], visible=False, **wide)
+        self._badges = pn.pane.HTML("", stylesheets=[markup.STYLE], **WIDE)
+        self._notice = pn.pane.HTML("", stylesheets=[markup.STYLE], visible=False, **WIDE)
         self._instrument = pmui.Select(label="Instrument", options=[], size="small", width=260, margin=(5, 10, 5, 0))
         self._tabs = pmui.Tabs(
             *((title, pn.Spacer(height=0)) for title in TITLES.values()),
             active=list(TITLES).index(self._name),
             sx={"& .MuiTab-root": {"textTransform": "none", "minHeight": "42px"}},
-            **wide,
+            **WIDE,
         )
         self._address = address()
-        self._controls = pn.Row(self._instrument, *self._live.controls, stylesheets=[_IN_LINES], **wide)
+        self._controls = pn.Row(self._instrument, *self._live.controls, stylesheets=[_IN_LINES], **WIDE)
         self._body = column(self._live.body)
         self.page = self._layout()
         self._instrument.param.watch(self._chosen, "value")
@@ -244,9 +244,8 @@ class Shell:
             self._controls,
             self._body,
             self._address,
-            margin=0,
-            stylesheets=[_ROOMY],
-            sizing_mode="stretch_width",
+            stylesheets=[markup.UNCAPPED, _ROOMY],
+            **WIDE,
         )
         return _freed(pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None))
 

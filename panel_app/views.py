@@ -192,11 +192,11 @@ class LiveView:
             plots.columns(fresh, first, self._selection.interval, self._selection.instrument.exchange)
         )
         self.chart.bars.stream(made, rollover=MOST_BARS)
-        count = len(self._bars)
-        rows = plots.means_at(self._ordered(), min(self._numbers.values()), count - len(fresh), count)
+        bars = self._ordered()
+        rows = plots.means_at(bars, min(self._numbers.values()), len(bars) - len(fresh), len(bars))
         self.chart.means.stream(dict(rows), rollover=MOST_BARS)
-        for moment in sorted(self._numbers)[: max(0, count - MOST_BARS)]:
-            del self._numbers[moment], self._bars[moment]
+        for bar in bars[: max(0, len(bars) - MOST_BARS)]:
+            del self._numbers[bar.bar_time], self._bars[bar.bar_time]
 
     def _ordered(self) -> list[PageBar]:
         return [self._bars[moment] for moment in sorted(self._bars)]
@@ -219,12 +219,12 @@ class LiveView:
         if self._selection is None:
             return
         status = self._store.status()
-        moments = sorted(self._bars)
-        last = self._bars[moments[-1]] if moments else None
-        before = self._bars[moments[-2]].close if len(moments) > 1 else None
+        bars = self._ordered()
+        last = bars[-1] if bars else None
+        before = bars[-2].close if len(bars) > 1 else None
         _set(self._heading, self._heading_text(last, before, status.down))
         label = self._label(last) if last else "none"
-        _set(self._counter, markup.counter(len(moments), label))
+        _set(self._counter, markup.counter(len(bars), label))
         forecasts = self._store.forecasts(self._selection.instrument)
         _set(self._cards, markup.forecast_cards(forecasts))
         self._place_forecast(list(forecasts or ()))

@@ -15,13 +15,17 @@ from streamlake_assets.market.alert_messages import verify
 from streamlake_assets.settings import LOOPBACK
 
 SECRET = "a-secret-of-the-webhook"
-TARGETS = """targets:
+WEB_TARGET = """targets:
   - name: web
     kind: webhook
     url: {url}
     secret: env:HOOK_SECRET
     storm: {{messages: 50}}
-  - name: mail
+"""
+"""The head of a rule file with one target, in which nothing is folded into a digest."""
+TARGETS = (
+    WEB_TARGET
+    + """  - name: mail
     kind: mail
     host: 127.0.0.1
     port: {port}
@@ -30,7 +34,8 @@ TARGETS = """targets:
     to: [ops@example.com]
     storm: {{messages: 50}}
 """
-"""Both as the head of a rule file, in which nothing is folded into a digest."""
+)
+"""The same with both."""
 
 
 class WebTarget:

@@ -9,6 +9,8 @@ from rich.table import Table
 from streamlake_assets.commands.demo import Summary
 
 SPEAKS = "●"
+_VERSION_SIGNS: Final = 12
+"""Of a version's name; the whole table fits into 80 columns then, and `models list` has the rest."""
 
 
 def print_summary(console: Console, summary: Summary, urls: dict[str, str]) -> None:
@@ -52,10 +54,6 @@ def _stored(summary: Summary) -> Table:
     facts.add_row("forecasts, scored", f"{summary.forecasts:,}, {summary.scored:,}")
     facts.add_row("market time", summary.market_session)
     return facts
-
-
-_VERSION_SIGNS: Final = 12
-"""Of a version's name; the whole table fits into 80 columns then, and `models list` has the rest."""
 
 
 def _models(summary: Summary) -> Table:

@@ -116,6 +116,28 @@ class Profile(NamedTuple):
     budget_s: float | None = None
 
 
+_FULL: Final = Profile(
+    name="full",
+    rounds={10_000: 3, 100_000: 3, 300_000: 1, 1_000_000: 1},
+    more_features={10_000: 40, 100_000: 40},
+    one_core=(10_000, 100_000),
+    paired=("sklearn/linear", "sklearn/forest", "dask/linear", "dask/block_forest", "spark/linear", "spark/forest"),
+    paired_rows=100_000,
+    pairs=5,
+    capped={
+        **{f"{engine}/linear": 40 for engine in ("sklearn", "dask", "spark")},
+        **{f"{engine}/forest": 10 for engine in ("sklearn", "dask", "spark")},
+    },
+    caps_mib=(1024, 2048, 4096),
+    ladder=(10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000),
+    heap_rows=(10_000, 100_000, 1_000_000),
+    heaps_mib=(512, 768, 1024, 1536, 2048, 4096),
+    heap_mib=4096,
+    timeout_s=300.0,
+    certificate_timeout_s=900.0,
+    certified=tuple(Target),
+    idle_s=20.0,
+)
 PROFILES: Final = {
     "quick": Profile(
         name="quick",
@@ -137,48 +159,20 @@ PROFILES: Final = {
         idle_s=0.5,
         budget_s=230.0,
     ),
-    "full": Profile(
-        name="full",
-        rounds={10_000: 3, 100_000: 3, 300_000: 1, 1_000_000: 1},
-        more_features={10_000: 40, 100_000: 40},
-        one_core=(10_000, 100_000),
-        paired=("sklearn/linear", "sklearn/forest", "dask/linear", "dask/block_forest", "spark/linear", "spark/forest"),
-        paired_rows=100_000,
-        pairs=5,
-        capped={
-            **{f"{engine}/linear": 40 for engine in ("sklearn", "dask", "spark")},
-            **{f"{engine}/forest": 10 for engine in ("sklearn", "dask", "spark")},
-        },
-        caps_mib=(1024, 2048, 4096),
-        ladder=(10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000),
-        heap_rows=(10_000, 100_000, 1_000_000),
-        heaps_mib=(512, 768, 1024, 1536, 2048, 4096),
-        heap_mib=4096,
-        timeout_s=300.0,
-        certificate_timeout_s=900.0,
-        certified=tuple(Target),
-        idle_s=20.0,
-    ),
+    "full": _FULL,
     # what of `full` says most in half an hour: forests under caps, smallest heaps, and the pair whose fits are so short
     # that five of them say little
-    "limits": Profile(
+    "limits": _FULL._replace(
         name="limits",
         rounds={},
         more_features={},
         one_core=(),
         paired=("sklearn/linear",),
-        paired_rows=100_000,
         pairs=40,
         capped={f"{engine}/forest": 10 for engine in ("sklearn", "dask", "spark")},
-        caps_mib=(1024, 2048, 4096),
         ladder=(10_000, 100_000, 300_000),
         heap_rows=(10_000, 100_000),
-        heaps_mib=(512, 768, 1024, 1536, 2048, 4096),
-        heap_mib=4096,
-        timeout_s=300.0,
-        certificate_timeout_s=900.0,
         certified=(Target.ADJUSTED_RETURN,),
-        idle_s=20.0,
         budget_s=2_400.0,
     ),
 }

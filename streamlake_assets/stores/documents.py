@@ -6,7 +6,7 @@ with simple filters, ordered keys as ``_id``, unordered bulk replaces. Stays out
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from bson import Binary, Decimal128
 from pymongo import MongoClient, ReplaceOne
+from pymongo.cursor import Cursor
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure
 
 from streamlake_assets.errors import SettingError, TryLaterError
@@ -74,8 +75,7 @@ class DocumentStore:
             bounds = {"$gte": first and first.isoformat(), "$lte": last and last.isoformat()}
             query["session"] = {name: value for name, value in bounds.items() if value}
         with _outages("reading session documents"):
-            found = self._database[SESSIONS].find(query).sort("_id", 1).batch_size(_READS_PER_CALL)
-            return [_session_document(record) for record in found]
+            return [_session_document(record) for record in self._in_order(SESSIONS, query)]
 
     def session_keys(self, instrument: Instrument, first: dt.date, last: dt.date) -> set[str]:
         """Return the keys of an instrument's session documents between two dates inclusive."""
@@ -99,7 +99,7 @@ class DocumentStore:
         """Return the whole series of each instrument, joined from its yearly buckets."""
         query = {} if instrument is None else {"_id": {"$gte": f"{instrument}|", "$lte": f"{instrument}|~"}}
         with _outages("reading feature buckets"):
-            records = list(self._database[BUCKETS].find(query).sort("_id", 1).batch_size(_READS_PER_CALL))
+            records = list(self._in_order(BUCKETS, query))
         parts: dict[Instrument, list[dict[str, Any]]] = {}
         for record in records:
             parts.setdefault(Instrument(record["symbol"], record["exchange"]), []).append(record)
@@ -144,7 +144,10 @@ class DocumentStore:
     def records(self, collection: str, prefix: str) -> list[dict[str, Any]]:
         """Return the documents of a collection whose key begins so, by key."""
         with _outages(f"reading {collection}"):
-            return list(self._database[collection].find(_begins(prefix)).sort("_id", 1).batch_size(_READS_PER_CALL))
+            return list(self._in_order(collection, _begins(prefix)))
+
+    def _in_order(self, collection: str, query: Mapping[str, Any]) -> Cursor[dict[str, Any]]:
+        return self._database[collection].find(query).sort("_id", 1).batch_size(_READS_PER_CALL)
 
     def keys(self, collection: str, *prefixes: str) -> set[str]:
         """Return the keys of a collection that begin with one of these."""

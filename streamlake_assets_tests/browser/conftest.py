@@ -13,6 +13,7 @@ from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.settings import Settings
+from streamlake_assets_tests.browser.sockets import Pages
 from streamlake_assets_tests.browser.viewing import Opener, serve_page, viewers
 from streamlake_assets_tests.conftest import print_line, settings_in
 
@@ -43,6 +44,14 @@ def address(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started
+
+
+@pytest.fixture
+def pages(address: str) -> Iterator[Pages]:
+    """Opens pages without a browser; at the end they are closed."""
+    found = Pages(address)
+    yield found
+    found.end()
 
 
 @pytest.fixture

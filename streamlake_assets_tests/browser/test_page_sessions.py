@@ -47,11 +47,9 @@ def served(
         yield found
 
 
-@pytest.fixture
-def pages(served: Served) -> Iterator[Pages]:
-    found = Pages(served.address)
-    yield found
-    found.end()
+@pytest.fixture(scope="module")
+def address(served: Served) -> str:
+    return served.address
 
 
 def sessions(served: Served) -> int:

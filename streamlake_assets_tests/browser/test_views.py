@@ -89,18 +89,14 @@ def settings(
     return here
 
 
-def test_what_becomes_known_while_a_page_is_drawn_is_not_lost(address: str) -> None:
+def test_what_becomes_known_while_a_page_is_drawn_is_not_lost(pages: Pages) -> None:
     """The first test: nobody has asked before, so the answer is not there when the page is made."""
-    pages = Pages(address)
-    try:
-        early = pages.open("?view=quality", drawn=False)
-        # by now the server has the answers that the first page asked for
-        assert wait_until(lambda: LETTER in pages.open("?view=quality", drawn=False).document, WAIT_MS / 1000)
-        assert LETTER not in early.document
-        early.say_drawn()
-        assert early.hears(LETTER)
-    finally:
-        pages.end()
+    early = pages.open("?view=quality", drawn=False)
+    # by now the server has the answers that the first page asked for
+    assert wait_until(lambda: LETTER in pages.open("?view=quality", drawn=False).document, WAIT_MS / 1000)
+    assert LETTER not in early.document
+    early.say_drawn()
+    assert early.hears(LETTER)
 
 
 def test_every_view_is_one_click_away_and_the_address_follows(viewer: Opener) -> None:

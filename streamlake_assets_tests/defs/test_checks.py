@@ -28,6 +28,7 @@ from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.types import Interval
 from streamlake_assets.sidecar.consumer import PROCESS
 from streamlake_assets.stores import schema
+from streamlake_assets.stores.documents import BUCKETS, SESSIONS
 from streamlake_assets.stores.operations import beat
 from streamlake_assets_tests.bars import NOW, bar, wire
 from streamlake_assets_tests.defs.conftest import (
@@ -39,40 +40,41 @@ from streamlake_assets_tests.defs.conftest import (
     whole_number,
 )
 from streamlake_assets_tests.defs.faults import (
-    CLAIMS_MISSING,
-    LEDGER,
-    NOT_CERTIFIED,
     Fault,
     bar_removed,
-    bucket_removed,
     document_changed,
-    document_removed,
-    drill_that_lost_a_row,
     drop_one,
     factor_zero,
-    forecast_after_the_bar,
     halve,
     hang,
     high_below_low,
-    judged,
     leave_behind,
     line_changed,
     many_dead_letters,
-    model_file_cut,
-    models_gone,
     newest_changed,
     old_heartbeat,
-    outcomes_outside,
+    one_removed,
     remove_one,
+    set_back,
+    silent_instrument,
+    store_twice,
+    swap,
+)
+from streamlake_assets_tests.defs.learned_faults import (
+    CLAIMS_MISSING,
+    LEDGER,
+    NOT_CERTIFIED,
+    drill_that_lost_a_row,
+    forecast_after_the_bar,
+    judged,
+    model_file_cut,
+    models_gone,
+    outcomes_outside,
     row_twice,
     sessions_from_elsewhere,
-    set_back,
     signal_without_skill,
-    silent_instrument,
     skill_too_good,
-    store_twice,
     stored_report,
-    swap,
     value_overstated,
 )
 
@@ -109,8 +111,8 @@ FAULTS: list[tuple[Check, Fault]] = [
     (raw.instruments_have_bars, silent_instrument),
     (raw.dead_letters_are_few, many_dead_letters),
     (documents.documents_equal_daily_bars, document_changed),
-    (documents.documents_cover_sessions, document_removed),
-    (documents.buckets_hold_every_session, bucket_removed),
+    (documents.documents_cover_sessions, one_removed(SESSIONS)),
+    (documents.buckets_hold_every_session, one_removed(BUCKETS)),
     (documents.periods_are_measured, line_changed),
     (features.nothing_leaks, row_twice),
     (features.features_do_not_drift, sessions_from_elsewhere),

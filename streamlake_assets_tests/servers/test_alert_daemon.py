@@ -21,24 +21,21 @@ from streamlake_assets.servers.supervisor import ServiceSpec
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import DatabaseRole, Settings
 from streamlake_assets.stores.operations import heartbeats
-from streamlake_assets_tests.alert_targets import SECRET, WebTarget, web_target
+from streamlake_assets_tests.alert_targets import SECRET, WEB_TARGET, WebTarget, web_target
 from streamlake_assets_tests.conftest import print_line, recreate_database, settings_in
 from streamlake_assets_tests.tables import Database
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
-RULES = """targets:
-  - name: web
-    kind: webhook
-    url: {url}
-    secret: env:HOOK_SECRET
-    storm: {{messages: 50}}
-rules:
+RULES = (
+    WEB_TARGET
+    + """rules:
   - name: all
     targets: [web]
 heartbeats:
   dagster-daemon: 45s
 """
+)
 CHECK = "raw/bars:bars_keep_the_contract"
 
 
