@@ -22,8 +22,6 @@ from panel_app.shelf import Question, Watching
 pn: Any = panel
 pmui: Any = panel_material_ui
 
-_LOOK_TICKS: Final = 5
-"""Answers are looked at every fifth tick, that is twice a second."""
 PLAIN_TOGGLES: Final = {"& .MuiToggleButton-root": {"textTransform": "none", "whiteSpace": "nowrap"}}
 WIDE: Final = {"sizing_mode": "stretch_width", "margin": 0}
 
@@ -95,7 +93,6 @@ class AnswerView(ABC):
         self._selection: Selection | None = None
         self._watching = Watching(store.shelf)
         self._in_sight = False
-        self._ticks = 0
 
     def show(self, selection: Selection | None) -> None:
         """Come into sight."""
@@ -105,11 +102,10 @@ class AnswerView(ABC):
 
     def tick(self) -> None:
         """Draw what is new, and how old it is."""
-        if self._in_sight and self._ticks % _LOOK_TICKS == 0:
+        if self._in_sight:
             if self._watching.news():
                 self.draw()
             self.draw_ages(self._store.now())
-        self._ticks += 1
 
     def rest(self) -> None:
         """Ask nothing while another view is in sight."""

@@ -18,6 +18,7 @@ import msgspec
 
 from panel_app.actions import nobody_may
 from panel_app.board import KAFKA, MYSQL, SERVERS, Checks, Heartbeat, Status, replay_at
+from panel_app.news import News
 from panel_app.series import Delta, Series, SeriesKey, join_history, tail_bar
 from panel_app.shelf import Shelf
 from panel_app.tail_buffer import MOST_KEPT, TailBuffer
@@ -67,6 +68,8 @@ class DataStore:
         """Set when something must be read at once."""
         self.shelf = Shelf(now)
         """Answers to everything that is not a live series."""
+        self.news = News()
+        """Tells pages that a watched series has changed."""
         self.actions = nobody_may()
         """What viewers may ask for."""
         self._lock = threading.RLock()
@@ -94,6 +97,8 @@ class DataStore:
             self._viewers[key] += 1
             self._watched.setdefault(key, Watched(Series()))
         self.wake.set()
+        # it may be here already
+        self.news.spread()
 
     def unwatch(self, key: SeriesKey) -> None:
         """Let go of a series; the last viewer frees it."""
@@ -301,6 +306,7 @@ class DataStore:
             watched.series.replace(join_history(documents, rows))
             for bar in self._buffer.of(key):
                 watched.series.merge(bar)
+        self.news.spread()
 
     def release(self) -> bool:
         """Let go of tail bars that the tables have, unless a series is being read; return whether it could be done."""
@@ -338,7 +344,7 @@ class DataStore:
 
     def arrived(self, decoded: Iterable[tuple[Message, Bar | None]]) -> None:
         """Merge arrivals; None stands for a message that is no bar, which only shows that something came."""
-        now, live = self.now(), 0
+        now, live, shown = self.now(), 0, False
         with self._lock:
             for message, bar in decoded:
                 last = self._last_broker_time
@@ -347,16 +353,21 @@ class DataStore:
                     live += 1
                     self._reached.append(max(0.0, (now - message.broker_time).total_seconds()))
                 if bar is not None:
-                    self._merge(bar, message)
+                    shown |= self._merge(bar, message)
             if live:
                 self._arrivals.append((time.monotonic(), live))
+        if shown:
+            self.news.spread()
 
-    def _merge(self, bar: Bar, message: Message) -> None:
+    def _merge(self, bar: Bar, message: Message) -> bool:
+        """Take a bar in; return whether a series that is shown may have changed."""
         key = SeriesKey(bar.instrument, bar.interval)
-        shown = tail_bar(bar, self._overview.ranks.get(bar.source, DEFAULT_RANK))
-        self._buffer.add(key, shown, message.partition, message.offset)
+        kept = tail_bar(bar, self._overview.ranks.get(bar.source, DEFAULT_RANK))
+        self._buffer.add(key, kept, message.partition, message.offset)
         watched = self._watched.get(key)
-        if watched is not None and watched.series.generation:
-            watched.series.merge(shown)
-            if watched.series.unsure:
-                self.wake.set()
+        if watched is None or not watched.series.generation:
+            return False
+        watched.series.merge(kept)
+        if watched.series.unsure:
+            self.wake.set()
+        return True

@@ -28,10 +28,8 @@ pn: Any = panel
 pmui: Any = panel_material_ui
 
 TITLE: Final = "streamlake"
-TICK_MS: Final = 100
-"""At most ten patches a second; an idle tick compares two numbers."""
-_SLOW_TICKS: Final = 5
-"""The header is looked at every fifth tick."""
+TICK_MS: Final = 500
+"""How often texts, ages and answers are looked at; a change of the series that is shown wakes its pages (``news``)."""
 MOST_VIEWERS: Final = 100
 TITLES: Final = {
     ViewName.LIVE: "Live",
@@ -52,7 +50,7 @@ class View(Protocol):
         """Come into sight with this selection; None: there is no instrument yet."""
 
     def tick(self) -> None:
-        """Show what is new; called ten times a second while in sight."""
+        """Show what is new; called twice a second while in sight."""
 
     def rest(self) -> None:
         """Another view is shown now: let go of what only sight needs."""
@@ -88,7 +86,6 @@ class Shell:
         self._arguments = arguments
         self._selection: Selection | None = None
         self._name = view_named(arguments)
-        self._ticks = 0
         self._settling = False
         self._closed = False
         # from the start, in sight or not: its figures must not come into a page that is open already, where they would
@@ -120,9 +117,12 @@ class Shell:
         if self._selection is None:
             self._offer()
         self._views[self._name].tick()
-        if self._ticks % _SLOW_TICKS == 0:
-            self._refresh_badges()
-        self._ticks += 1
+        self._refresh_badges()
+
+    def look(self) -> None:
+        """Show what is new in the series, if it is in sight."""
+        if not self._closed and self._name is ViewName.LIVE:
+            self._live.look()
 
     def close(self) -> None:
         """Let go of everything; the session is over."""
@@ -283,9 +283,20 @@ def make_page(store: DataStore, arguments: Arguments) -> Any:
     shell = Shell(store, arguments)
     shell.tick()
     document = pn.state.curdoc
+
     # From when the browser has fetched the document until it says that it has drawn it, Panel drops changes of
     # components: it takes the document to be fetched later. So nothing changes before.
     # Not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process.
-    pn.state.onload(lambda: document.add_periodic_callback(shell.tick, TICK_MS))
-    pn.state.on_session_destroyed(lambda _context: shell.close())
+    def drawn() -> None:
+        document.add_periodic_callback(shell.tick, TICK_MS)
+        store.news.join(document, shell.look)
+        # what came while it was drawn
+        store.news.spread()
+
+    def over(_context: Any) -> None:
+        store.news.leave(document)
+        shell.close()
+
+    pn.state.onload(drawn)
+    pn.state.on_session_destroyed(over)
     return shell.page

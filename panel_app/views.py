@@ -6,7 +6,7 @@ Belongs here: Panel objects and what binds them to the data store. Stays out: re
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import panel
 import panel_material_ui
@@ -28,9 +28,6 @@ from streamlake_assets.stores.page_rows import PageBar
 pn: Any = panel
 pmui: Any = panel_material_ui
 
-_SLOW_TICKS: Final = 5
-"""Texts and forecasts are looked at every fifth tick."""
-
 
 class LiveView:
     """One viewer's chart of one series."""
@@ -43,7 +40,6 @@ class LiveView:
         self._numbers: dict[dt.datetime, int] = {}
         self._bars: dict[dt.datetime, PageBar] = {}
         self._end = 0.0
-        self._ticks = 0
         self._settling = False
         wide = {"sizing_mode": "stretch_width", "margin": 0}
         # capitals would make "5m" five months
@@ -62,14 +58,17 @@ class LiveView:
 
     def tick(self) -> None:
         """Show what is new; does nothing when nothing is."""
+        if self._selection is not None:
+            self.look()
+            self._refresh_texts()
+            self._watch_list.tick()
+
+    def look(self) -> None:
+        """Show what is new in the series."""
         if self._selection is None:
             return
         if (delta := self._store.delta(self._selection.key, self._cursor)) is not None:
             self._show(delta)
-        if self._ticks % _SLOW_TICKS == 0:
-            self._refresh_texts()
-        self._ticks += 1
-        self._watch_list.tick()
 
     def rest(self) -> None:
         """Stay as it is while another view is shown; its series is kept, so coming back is quick."""

@@ -57,8 +57,8 @@ class DagsterDriver:
         """Close the instance."""
         self._instance.dispose()
 
-    def run(self, job: str, config: dict[str, Any] | None = None, assets: Sequence[dg.AssetKey] | None = None) -> str:
-        """Run a job, or only some of its assets, in this process; return the run's id.
+    def run(self, job: str, config: dict[str, Any] | None = None) -> str:
+        """Run a job in this process; return the run's id.
 
         Raises:
             StreamlakeError: a step failed; the message names step and cause.
@@ -69,7 +69,6 @@ class DagsterDriver:
             lambda: definition.execute_in_process(
                 instance=self._instance,
                 run_config={**QUIET, **(config or {})},
-                asset_selection=None if assets is None else list(assets),
                 resources={"stores": self._stores},
                 raise_on_error=False,
             )
@@ -92,7 +91,7 @@ class DagsterDriver:
         result = self._tick("refresh_needed", refresh_needed)
         if not isinstance(result, dg.SensorResult):
             return []
-        return [self.run("refresh", assets=request.asset_selection) for request in result.run_requests or []]
+        return [self.run(str(request.job_name)) for request in result.run_requests or []]
 
     def skip_refresh(self) -> None:
         """Let the refresh sensor take the present offsets as refreshed: a run that was just made has done so."""

@@ -72,28 +72,38 @@ _BUCKET: Final[Mapping[str, Field]] = {
 _RETURNS: Final = _of(BUCKETS, "close", "factor")
 _DATED: Final = _of(BUCKETS, "sessions")
 _PERIOD: Final[Mapping[str, Field]] = {
-    "_id": ("string", "Grouping, kind of period, period and subject.", _DATED),
-    "subject": (
+    "_id": ("string", "Grouping, kind of period, period and part.", _DATED),
+    "parts": ("int", "How many documents hold the period.", ()),
+    "lines": ("object[]", "One for each subject:", ()),
+    "lines.subject": (
         "string",
         "Instrument, sector or class; or all instruments.",
         [*_of(BUCKETS, "symbol", "exchange", "asset_class"), *_of(INSTRUMENTS, "sector_id")],
     ),
-    "members": ("int", "How many instruments that is.", _of(BUCKETS, "symbol", "exchange")),
-    "sessions_there": ("int", "Due sessions that have a bar.", [*_DATED, *_of(BUCKETS, "exchange", "asset_class")]),
-    "sessions_due": ("int", "Sessions of the calendars.", [*_DATED, *_of(BUCKETS, "exchange", "asset_class")]),
-    "first_session": ("string?", "First session, ISO 8601.", _DATED),
-    "last_session": ("string?", "Last session, ISO 8601.", _DATED),
-    "sessions": ("int", "Sessions with a bar.", _DATED),
-    "expected": ("int?", "Sessions of the calendars, where they were asked.", ()),
-    "period_return": ("double?", "Adjusted simple return of the equally weighted members.", _RETURNS),
-    "annualised_volatility": ("double?", "Of the session returns.", [*_RETURNS, *_of(BUCKETS, "asset_class")]),
-    "max_drawdown": ("double?", "Deepest fall from a peak.", _RETURNS),
-    "dollar_volume": ("double?", "Sum of close times volume.", _of(BUCKETS, "close", "volume")),
-    "vwap": ("double?", "Volume-weighted price, of one instrument.", _of(BUCKETS, "high", "low", "close", "volume")),
-    "beta": ("double?", "Against the index of all instruments.", [*_RETURNS, *_DATED]),
-    "correlation": ("double?", "With the index of all instruments.", [*_RETURNS, *_DATED]),
-    "best": ("array?", "Session of the highest return, and the return.", [*_RETURNS, *_DATED]),
-    "worst": ("array?", "Session of the lowest return, and the return.", [*_RETURNS, *_DATED]),
+    "lines.members": ("int", "How many instruments that is.", _of(BUCKETS, "symbol", "exchange")),
+    "lines.sessions_there": (
+        "int",
+        "Due sessions that have a bar.",
+        [*_DATED, *_of(BUCKETS, "exchange", "asset_class")],
+    ),
+    "lines.sessions_due": ("int", "Sessions of the calendars.", [*_DATED, *_of(BUCKETS, "exchange", "asset_class")]),
+    "lines.first_session": ("string?", "First session, ISO 8601.", _DATED),
+    "lines.last_session": ("string?", "Last session, ISO 8601.", _DATED),
+    "lines.sessions": ("int", "Sessions with a bar.", _DATED),
+    "lines.expected": ("int?", "Sessions of the calendars, where they were asked.", ()),
+    "lines.period_return": ("double?", "Adjusted simple return of the equally weighted members.", _RETURNS),
+    "lines.annualised_volatility": ("double?", "Of the session returns.", [*_RETURNS, *_of(BUCKETS, "asset_class")]),
+    "lines.max_drawdown": ("double?", "Deepest fall from a peak.", _RETURNS),
+    "lines.dollar_volume": ("double?", "Sum of close times volume.", _of(BUCKETS, "close", "volume")),
+    "lines.vwap": (
+        "double?",
+        "Volume-weighted price, of one instrument.",
+        _of(BUCKETS, "high", "low", "close", "volume"),
+    ),
+    "lines.beta": ("double?", "Against the index of all instruments.", [*_RETURNS, *_DATED]),
+    "lines.correlation": ("double?", "With the index of all instruments.", [*_RETURNS, *_DATED]),
+    "lines.best": ("array?", "Session of the highest return, and the return.", [*_RETURNS, *_DATED]),
+    "lines.worst": ("array?", "Session of the lowest return, and the return.", [*_RETURNS, *_DATED]),
 }
 
 

@@ -16,7 +16,7 @@ from streamlake_assets.defs.columns import BUCKETS as FEATURE_BUCKETS
 from streamlake_assets.defs.columns import SESSION_BARS
 from streamlake_assets.defs.common import OWNERS, check
 from streamlake_assets.defs.retries import tried_again
-from streamlake_assets.flows import observations
+from streamlake_assets.flows import document_proof, observations
 from streamlake_assets.flows.calendar_sessions import refresh_calendar_sessions
 from streamlake_assets.flows.documents import Refreshed, refresh_documents
 from streamlake_assets.flows.periods import judge_periods
@@ -136,6 +136,19 @@ def documents_equal_daily_bars(stores: StoreAccess) -> Verdict:
     """Compare every document with the settled daily bar of its session."""
     daily = observations.daily_bars_by_key(stores.reader, stores.documents.touch_cursor())
     return quality.documents_equal_daily(stores.documents.sessions(), daily)
+
+
+@check(
+    SESSION_BARS,
+    "A session document is, to the byte, what its bars give when it is made of them again",
+    limit=f"no document apart, over the newest months that hold {document_proof.MOST_BARS:,} bars",
+    remedy="Documents or bars were changed by hand, or a refresh is wrong. The metadata names the sessions. Set right "
+    "what was changed, then materialise documents/session_bars with `full: true`. What is made of documents waits.",
+    blocking=True,
+)
+def documents_equal_their_bars(stores: StoreAccess) -> Verdict:
+    """Make the newest months again without storing them, and compare digests."""
+    return document_proof.judge_documents(stores.reader, stores.documents)
 
 
 @check(

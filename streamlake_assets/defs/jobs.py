@@ -5,7 +5,7 @@ at a time, a minute apart. The watermark sensor reports the raw tables, which th
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -34,15 +34,28 @@ RETRY_AFTER_S = 600
 MAX_RUNTIME = {"dagster/max_runtime": "1800"}
 """Seconds until run monitoring ends a run that goes on for ever."""
 
+_IN_PROGRESS = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+)
+_FOLLOWING = DOCUMENTS | WATCHED | RAW_CHECKS
+refresh_documents = dg.define_asset_job(
+    "refresh_documents",
+    selection=_FOLLOWING,
+    tags=MAX_RUNTIME,
+    description="Documents and the checks of what is stored: what follows the stream before anything was trained.",
+)
 refresh = dg.define_asset_job(
     "refresh",
-    selection=DOCUMENTS | SERVING | WATCHED | RAW_CHECKS,
+    selection=_FOLLOWING | SERVING,
     tags=MAX_RUNTIME,
     description="Documents, champions, skill, forecasts, scores, signals: what follows the stream, without training.",
 )
 daily = dg.define_asset_job(
     "daily",
-    selection=DOCUMENTS | LEARNING | SERVING | WATCHED | RAW_CHECKS,
+    selection=_FOLLOWING | LEARNING | SERVING,
     tags=MAX_RUNTIME,
     description="Everything, models included: the daily refresh.",
 )
@@ -72,7 +85,7 @@ def raw_watermark(
 
 
 @dg.sensor(
-    job=refresh,
+    jobs=[refresh, refresh_documents],
     minimum_interval_seconds=REFRESH_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Asks for a refresh when messages were stored since the last one and none is in progress.",
@@ -81,43 +94,36 @@ def refresh_needed(
     context: dg.SensorEvaluationContext, stores: dg.ResourceParam[StoreAccess]
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for at most one run at a time."""
-    running = context.instance.get_run_records(
-        dg.RunsFilter(
-            job_name=refresh.name,
-            statuses=[
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-            ],
-        ),
-        limit=1,
-    )
-    if running:
+    if any(_last_run(context.instance, job.name, _IN_PROGRESS) for job in (refresh, refresh_documents)):
         return dg.SkipReason("a refresh is in progress")
     offsets = observations.read_offsets(stores.reader)
     if not offsets:
         return dg.SkipReason("no message is stored yet")
+    # until something was trained the documents can follow the stream, forecasts wait for the schedule
+    job = refresh if model_register.champions(stores.reader) else refresh_documents
     # a daily run of which an engine failed stops before its forecasts: they are made here, by the models there are
     key = json.dumps({**offsets, **_failed_training(context.instance)}, sort_keys=True)
     if key == context.cursor:
-        last = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=refresh.name), limit=1)), None)
+        last = _last_run(context.instance, job.name)
         if last is None or last.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
             return dg.SkipReason("no new messages are stored")
         waited = stores.now().timestamp() - (last.end_time or 0.0)
         if waited < RETRY_AFTER_S:
             return dg.SkipReason(f"the last refresh failed: it is asked for again in {RETRY_AFTER_S - waited:.0f} s")
-    if model_register.champions(stores.reader):
-        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=key)
-    # nothing was trained yet: the documents can follow the stream, forecasts wait for the schedule
-    request = dg.RunRequest(asset_selection=list(documents.MADE_TOGETHER))
-    return dg.SensorResult(run_requests=[request], cursor=key)
+    return dg.SensorResult(run_requests=[dg.RunRequest(job_name=job.name)], cursor=key)
 
 
 def _failed_training(instance: dg.DagsterInstance) -> dict[str, str]:
-    record = next(iter(instance.get_run_records(dg.RunsFilter(job_name=daily.name), limit=1)), None)
+    record = _last_run(instance, daily.name)
     failed = record is not None and record.dagster_run.status is dg.DagsterRunStatus.FAILURE
     return {"failed_daily_run": record.dagster_run.run_id} if record is not None and failed else {}
+
+
+def _last_run(
+    instance: dg.DagsterInstance, job: str, statuses: Sequence[dg.DagsterRunStatus] = ()
+) -> dg.RunRecord | None:
+    wanted = dg.RunsFilter(job_name=job, statuses=statuses or None)
+    return next(iter(instance.get_run_records(wanted, limit=1)), None)
 
 
 def raw_materializations(before: dict[str, int], mark: Watermark) -> Iterator[dg.AssetMaterialization]:

@@ -9,6 +9,7 @@ import datetime as dt
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -27,6 +28,15 @@ from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.operations import exclusive
 
 _TURN_WAIT_S = 120
+
+
+def one_at_a_time(engine: sa.Engine) -> AbstractContextManager[None]:
+    """Hold the documents: no refresh writes them meanwhile.
+
+    Raises:
+        TryLaterError: another process held them too long, or the database is not available.
+    """
+    return exclusive(engine, "refresh_documents", _TURN_WAIT_S)
 
 
 class Refreshed(NamedTuple):
@@ -64,7 +74,7 @@ def refresh_documents(
         TryLaterError: a store is not available.
     """
     # one at a time: the slower of two would put its older documents over the newer ones
-    with exclusive(engine, "refresh_documents", _TURN_WAIT_S):
+    with one_at_a_time(engine):
         return _refresh(engine, documents, now, full, months)
 
 
@@ -82,18 +92,14 @@ def _refresh(
         known = bar_reader.instruments(connection)
         if chosen is None:
             touches = bar_reader.touches_since(connection, cursor)
-            to_make = _with_the_open_session(connection, touches)
+            to_make = with_the_open_session(connection, touches)
         else:
             months = periods_between(*chosen, PeriodKind.MONTH)
             touches = to_make = {Touch(number, month.first) for number in known for month in months}
         by_month = dict.fromkeys(sorted({touch.month for touch in to_make}), 0)
-        intervals = {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
         years: dict[Instrument, set[int]] = defaultdict(set)
         for of, first, last in _ranges(to_make, known):
-            last_session = bar_reader.last_settled_session(connection, of.id)
-            made = list(
-                _documents(of, bar_reader.settled_bars(connection, of.id, first, last), intervals, last_session)
-            )
+            made = documents_of(connection, of, first, last)
             gone = documents.session_keys(of.instrument, first, last) - {document.key for document in made}
             documents.put_sessions(made)
             for document in made:
@@ -113,7 +119,7 @@ def _refresh(
     return Refreshed(len(touches), sum(by_month.values()), buckets, lines, _offsets(ends), by_month)
 
 
-def _with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:
+def with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:
     """Add the month of the session before each run of touched months: it is complete once the next one begins."""
     found = set(touches)
     for touch in touches:
@@ -145,20 +151,22 @@ def _next_month(month: dt.date) -> dt.date:
     return (month.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
 
 
-def _documents(
-    of: KnownInstrument,
-    bars: Iterable[tuple[dt.date, int, SessionBar]],
-    intervals: dict[int, Interval],
-    last_session: dt.date | None,
-) -> Iterator[SessionDocument]:
+def documents_of(
+    connection: sa.Connection, of: KnownInstrument, first: dt.date, last: dt.date
+) -> list[SessionDocument]:
+    """Make the documents of an instrument's sessions between two dates inclusive from its bars, in key order."""
+    intervals = {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
+    last_session = bar_reader.last_settled_session(connection, of.id)
     grouped: dict[dt.date, dict[Interval, list[SessionBar]]] = defaultdict(lambda: defaultdict(list))
-    for session, interval_id, bar in bars:
+    for session, interval_id, bar in bar_reader.settled_bars(connection, of.id, first, last):
         grouped[session][intervals[interval_id]].append(bar)
+    made = []
     for session, by_interval in sorted(grouped.items()):
         finest = min(by_interval, key=lambda interval: interval.seconds)
         # settled for the day, or the next session has begun
         complete = Interval.D1 in by_interval or (last_session is not None and session < last_session)
-        yield session_document(of.instrument, session, finest, by_interval[finest], complete)
+        made.append(session_document(of.instrument, session, finest, by_interval[finest], complete))
+    return made
 
 
 def _buckets(

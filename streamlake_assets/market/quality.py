@@ -72,6 +72,29 @@ def documents_equal_daily(
     )
 
 
+def documents_equal_bars(source: Mapping[str, str], stored: Mapping[str, str], first: dt.date) -> Verdict:
+    """Judge that session documents are, to the byte, what their bars give now.
+
+    Args:
+        source: digests of the documents as made from the bars, by document key.
+        stored: digests of the documents as stored, by document key.
+        first: session from which on both were read.
+    """
+    different = sorted(key for key in stored.keys() & source.keys() if stored[key] != source[key])
+    without_bars, missing = sorted(stored.keys() - source.keys()), sorted(source.keys() - stored.keys())
+    apart = len(different) + len(without_bars) + len(missing)
+    facts = {
+        "compared": len(stored.keys() | source.keys()),
+        "first_session": first.isoformat(),
+        "different": len(different),
+        "without_bars": len(without_bars),
+        "missing": len(missing),
+        "first_apart": [*different[:5], *without_bars[:5], *missing[:5]][:5],
+    }
+    text = f"{apart} of {facts['compared']} session documents since {first} are not what their bars give"
+    return Verdict(not apart, text, facts)
+
+
 def documents_cover(keys: Iterable[str], daily: Iterable[str]) -> Verdict:
     """Judge that every settled daily bar has a session document."""
     missing = sorted(set(daily) - set(keys))

@@ -6,13 +6,14 @@ with simple filters, ordered keys as ``_id``, unordered bulk replaces. Stays out
 """
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
-from bson import Binary, Decimal128
+from bson import Binary, Decimal128, encode
 from pymongo import MongoClient, ReplaceOne
 from pymongo.cursor import Cursor
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure
@@ -83,6 +84,20 @@ class DocumentStore:
             found = self._database[SESSIONS].find(_key_range(instrument, first, last), {"_id": 1})
             return {record["_id"] for record in found}
 
+    def session_sizes(self) -> dict[str, int]:
+        """Return by key of how many bars each session document says that it was made."""
+        with _outages("reading the sizes of session documents"):
+            found = self._database[SESSIONS].find({}, {"bars": 1}).batch_size(_READS_PER_CALL)
+            return {record["_id"]: int(record.get("bars", 0)) for record in found}
+
+    def session_digests(self, first: dt.date) -> dict[str, str]:
+        """Return by key the SHA-256, in hexadecimal, of each session document since a date, as it is stored."""
+        with _outages("reading session documents"):
+            return {
+                record["_id"]: _digest(record)
+                for record in self._in_order(SESSIONS, {"session": {"$gte": first.isoformat()}})
+            }
+
     def remove_sessions(self, keys: Iterable[str]) -> None:
         """Remove session documents by key."""
         self.remove(SESSIONS, keys)
@@ -141,10 +156,12 @@ class DocumentStore:
             for name in (SESSIONS, BUCKETS, PERIODS, STATE):
                 self._database[name].delete_many({})
 
-    def records(self, collection: str, prefix: str) -> list[dict[str, Any]]:
-        """Return the documents of a collection whose key begins so, by key."""
+    def by_keys(self, collection: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the documents of a collection that have these keys, by key."""
+        if not keys:
+            return []
         with _outages(f"reading {collection}"):
-            return list(self._in_order(collection, _begins(prefix)))
+            return list(self._in_order(collection, {"_id": {"$in": list(keys)}}))
 
     def _in_order(self, collection: str, query: Mapping[str, Any]) -> Cursor[dict[str, Any]]:
         return self._database[collection].find(query).sort("_id", 1).batch_size(_READS_PER_CALL)
@@ -212,6 +229,16 @@ def _session_record(document: SessionDocument) -> dict[str, Any]:
         "complete": document.complete,
         "watermark": document.watermark,
     }
+
+
+def session_digest(document: SessionDocument) -> str:
+    """Return the digest that a session document has when it is stored as it is."""
+    return _digest(_session_record(document))
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    # fields by name: a store may give them in an order of its own
+    return hashlib.sha256(encode(dict(sorted(record.items())))).hexdigest()
 
 
 def _session_document(record: dict[str, Any]) -> SessionDocument:

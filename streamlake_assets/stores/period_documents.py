@@ -1,4 +1,4 @@
-"""The collection ``periods``: key indicators as documents, one for each group and period, ready to be shown.
+"""The collection ``periods``: key indicators ready to be shown, one document for each grouping and period.
 
 Belongs here: documents out of lines and back. Stays out: the measures (``market.period_lines``), when they are made
 again (``flows.periods``), the protocol (``documents``).
@@ -6,14 +6,16 @@ again (``flows.periods``), the protocol (``documents``).
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from streamlake_assets.market.measures import KeyIndicators, Period, PeriodKind
 from streamlake_assets.market.period_lines import ALL, Extent, Grouping, IndicatorLine
 from streamlake_assets.stores.documents import PERIODS, DocumentStore
 
-_EXTENTS: Final = "extents"
+LINES_PER_DOCUMENT = 5_000
+"""A line takes half a kilobyte, a document of MongoDB at most 16 MB: a period of more lines has several documents."""
+_EXTENTS: Final = "made_with"
 _DAYS: Final = ("first_session", "last_session")
 _ENDS: Final = ("best", "worst")
 
@@ -24,12 +26,13 @@ def put_lines(store: DocumentStore, made: Mapping[tuple[Grouping, Period], Seque
     Raises:
         TryLaterError: the store is not available.
     """
-    records = [_record(grouping, period, line) for (grouping, period), lines in made.items() for line in lines]
-    # asked once for all: a store without an index on keys looks through the whole collection each time
+    records = [
+        record for (grouping, period), lines in made.items() for record in period_records(grouping, period, lines)
+    ]
     before = store.keys(PERIODS, *(_prefix(grouping, period.kind, period.name) for grouping, period in made))
-    written = store.replace(PERIODS, records)
+    store.replace(PERIODS, records)
     store.remove(PERIODS, before - {record["_id"] for record in records})
-    return written
+    return sum(map(len, made.values()))
 
 
 def period_lines(store: DocumentStore, grouping: Grouping, kind: PeriodKind, name: str) -> tuple[IndicatorLine, ...]:
@@ -38,7 +41,10 @@ def period_lines(store: DocumentStore, grouping: Grouping, kind: PeriodKind, nam
     Raises:
         TryLaterError: the store is not available.
     """
-    found = [_line(record) for record in store.records(PERIODS, _prefix(grouping, kind, name))]
+    # by whole keys, never by a range: where keys are not kept in order, a range looks through the collection
+    first = store.by_keys(PERIODS, [_key(grouping, kind, name, 0)])
+    more = [_key(grouping, kind, name, part) for record in first for part in range(1, record["parts"])]
+    found = [_line(line) for record in (*first, *store.by_keys(PERIODS, more)) for line in record["lines"]]
     return tuple(sorted(found, key=lambda line: (line.subject == ALL, line.subject)))
 
 
@@ -61,7 +67,7 @@ def extents(store: DocumentStore) -> dict[str, Extent]:
     """
     return {
         instrument: Extent(dt.date.fromisoformat(first), dt.date.fromisoformat(newest), sector)
-        for record in store.records(PERIODS, _EXTENTS)
+        for record in store.by_keys(PERIODS, [_EXTENTS])
         for instrument, first, newest, sector in record["extents"]
     }
 
@@ -79,18 +85,33 @@ def put_extents(store: DocumentStore, made: Mapping[str, Extent]) -> None:
         store.remove(PERIODS, [_EXTENTS])
 
 
+def period_records(grouping: Grouping, period: Period, lines: Sequence[IndicatorLine]) -> Iterator[dict[str, Any]]:
+    """Yield the documents of one period; none where it has no lines."""
+    starts = range(0, len(lines), LINES_PER_DOCUMENT)
+    for part, start in enumerate(starts):
+        records = [_line_record(line) for line in lines[start : start + LINES_PER_DOCUMENT]]
+        yield {
+            "_id": _key(grouping, period.kind, period.name, part),
+            "parts": len(starts),
+            "lines": records,
+        }
+
+
 def _prefix(grouping: Grouping, kind: PeriodKind, name: str) -> str:
     return f"{grouping.value}|{kind.value}|{name}|"
 
 
-def _record(grouping: Grouping, period: Period, line: IndicatorLine) -> dict[str, Any]:
+def _key(grouping: Grouping, kind: PeriodKind, name: str, part: int) -> str:
+    return f"{_prefix(grouping, kind, name)}{part}"
+
+
+def _line_record(line: IndicatorLine) -> dict[str, Any]:
     measures = dataclasses.asdict(line.measures)
     for name in _DAYS:
         measures[name] = measures[name] and measures[name].isoformat()
     for name in _ENDS:
         measures[name] = measures[name] and [measures[name][0].isoformat(), measures[name][1]]
     return {
-        "_id": f"{_prefix(grouping, period.kind, period.name)}{line.subject}",
         "subject": line.subject,
         "members": line.members,
         "sessions_there": line.sessions_there,

@@ -170,6 +170,12 @@ def run_job(
     )
 
 
+def made(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Return the keys of the assets that a run materialised."""
+    events = result.get_asset_materialization_events()
+    return {event.asset_key.to_user_string() for event in events if event.asset_key}
+
+
 def ingest(market: Market, sent: Sequence[tuple[str, bytes]]) -> None:
     """Store messages of another stream of bars (key, value), by the loop the consumer runs."""
     broker = MemoryBroker(utc_now)

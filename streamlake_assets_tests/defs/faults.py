@@ -66,10 +66,18 @@ def document_changed(market: Market) -> Iterator[None]:
 
 
 @contextmanager
+def volatility_changed(market: Market) -> Iterator[None]:
+    """Change what no daily bar has."""
+    with collection(market, "session_bars") as (found, victim):
+        found.update_one({"_id": victim["_id"]}, {"$set": {"realised_volatility": 0.5}})
+        yield
+
+
+@contextmanager
 def line_changed(market: Market) -> Iterator[None]:
-    line = f"class|year|{market.plan.live[-1].session.year}|stock"
+    line = f"class|year|{market.plan.live[-1].session.year}|0"
     with collection(market, PERIODS, line) as (found, victim):
-        found.update_one({"_id": victim["_id"]}, {"$set": {"period_return": 9.0}})
+        found.update_one({"_id": victim["_id"]}, {"$set": {"lines.0.period_return": 9.0}})
         yield
 
 

@@ -30,6 +30,7 @@ from streamlake_assets_tests.defs.conftest import (
     INGEST,
     Market,
     ingest,
+    made,
     run_job,
     tables_restored,
     utc_now,
@@ -61,6 +62,11 @@ def reported(result: dg.SensorResult | dg.SkipReason) -> dict[str, dg.AssetMater
     assert isinstance(result, dg.SensorResult)
     events = [event for event in result.asset_events if isinstance(event, dg.AssetMaterialization)]
     return {event.asset_key.to_user_string(): event for event in events}
+
+
+def jobs_of(result: dg.SensorResult | dg.SkipReason) -> list[str | None]:
+    assert isinstance(result, dg.SensorResult)
+    return [request.job_name for request in result.run_requests or []]
 
 
 def next_session(market: Market) -> dt.date:
@@ -113,25 +119,28 @@ def test_no_refresh_is_asked_for_before_the_first_message(market: Market, instan
     assert "no message" in str(result.skip_message)
 
 
-def test_without_a_champion_only_the_documents_are_refreshed(market: Market, instance: dg.DagsterInstance) -> None:
+def test_without_a_champion_documents_are_refreshed_and_what_is_stored_is_checked(
+    market: Market, instance: dg.DagsterInstance
+) -> None:
     with tables_restored(market.settings, schema.champions) as connection:
         connection.execute(sa.delete(schema.champions))
         connection.commit()
+        beat(market.access.writer, PROCESS, {})
         result = tick(refresh_needed, market, instance)
-    assert isinstance(result, dg.SensorResult)
-    (request,) = result.run_requests or []
-    wanted = [key.to_user_string() for key in request.asset_selection or []]
-    assert wanted == ["documents/session_bars", "documents/feature_buckets", "documents/periods"]
+        assert jobs_of(result) == ["refresh_documents"]
+        done = run_job("refresh_documents", market, instance)
+    assert done.success
+    assert made(done) == {"documents/session_bars", "documents/feature_buckets", "documents/periods"}
+    checked = {one.check_name for one in done.get_asset_check_evaluations()}
+    assert {"ledger_balances", "bars_keep_the_contract", "consumer_is_alive", "documents_equal_their_bars"} <= checked
 
 
 def test_with_a_champion_everything_but_training_is_refreshed_once(
     market: Market, instance: dg.DagsterInstance
 ) -> None:
     result = tick(refresh_needed, market, instance)
-    assert isinstance(result, dg.SensorResult)
-    (request,) = result.run_requests or []
-    assert request.asset_selection is None
-    again = tick(refresh_needed, market, instance, result.cursor)
+    assert jobs_of(result) == ["refresh"]
+    again = tick(refresh_needed, market, instance, str(result.cursor))
     assert isinstance(again, dg.SkipReason)
     assert "no new messages" in str(again.skip_message)
 
@@ -147,11 +156,12 @@ def test_new_messages_move_the_cursor_on(market: Market, instance: dg.DagsterIns
     assert len(second.run_requests or []) == 1
 
 
+@pytest.mark.parametrize("job", ["refresh", "refresh_documents"])
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 def test_while_a_refresh_is_in_progress_no_second_one_is_asked_for(
-    status: dg.DagsterRunStatus, market: Market, instance: dg.DagsterInstance
+    job: str, status: dg.DagsterRunStatus, market: Market, instance: dg.DagsterInstance
 ) -> None:
-    run = instance.create_run_for_job(defs().resolve_job_def("refresh"), status=status)
+    run = instance.create_run_for_job(defs().resolve_job_def(job), status=status)
     result = tick(refresh_needed, market, instance)
     assert isinstance(result, dg.SkipReason)
     assert "in progress" in str(result.skip_message)

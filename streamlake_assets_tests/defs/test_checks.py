@@ -59,6 +59,7 @@ from streamlake_assets_tests.defs.faults import (
     silent_instrument,
     store_twice,
     swap,
+    volatility_changed,
 )
 from streamlake_assets_tests.defs.learned_faults import (
     CLAIMS_MISSING,
@@ -111,6 +112,7 @@ FAULTS: list[tuple[Check, Fault]] = [
     (raw.instruments_have_bars, silent_instrument),
     (raw.dead_letters_are_few, many_dead_letters),
     (documents.documents_equal_daily_bars, document_changed),
+    (documents.documents_equal_their_bars, volatility_changed),
     (documents.documents_cover_sessions, one_removed(SESSIONS)),
     (documents.buckets_hold_every_session, one_removed(BUCKETS)),
     (documents.periods_are_measured, line_changed),
@@ -172,7 +174,7 @@ def evaluate(check: Check, market: Market) -> dg.AssetCheckResult:
 def test_every_check_of_the_location_has_its_fault_here() -> None:
     keys = defs().resolve_asset_graph().asset_check_keys
     assert {name_of(check) for check, _ in FAULTS} == {key.name for key in keys}
-    assert len(FAULTS) == len(keys) == 34
+    assert len(FAULTS) == len(keys) == 35
 
 
 @pytest.mark.parametrize(("check", "fault"), FAULTS, ids=[name_of(check) for check, _ in FAULTS])

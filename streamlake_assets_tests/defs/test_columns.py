@@ -26,7 +26,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.market.types import Instrument, Interval
 from streamlake_assets.market.wire import WireAction, WireBar
 from streamlake_assets.stores.documents import _bucket_record, _session_record
-from streamlake_assets.stores.period_documents import _record
+from streamlake_assets.stores.period_documents import period_records
 from streamlake_assets_tests.series_data import random_walk, random_walks
 
 NO_LINEAGE = {
@@ -113,10 +113,11 @@ def test_documents_are_stored_with_the_columns_that_are_shown() -> None:
     day = time.date()
     measures = key_indicators([random_walk(5, 0)], equal_weight_index([]), day, day)
     line = IndicatorLine("IBM", 1, measures, 0, 0)
+    (period,) = period_records(Grouping.INSTRUMENT, period_of(day, PeriodKind.MONTH), [line])
     stored = {
         "documents/session_bars": _session_record(document),
         "documents/feature_buckets": _bucket_record(2024, random_walk(5, 0)),
-        "documents/periods": _record(Grouping.INSTRUMENT, period_of(day, PeriodKind.MONTH), line),
+        "documents/periods": {**period, **{f"lines.{name}": value for name, value in period["lines"][0].items()}},
     }
     for name, record in stored.items():
         assert [column.name for column in OFFERED[name]["dagster/column_schema"].columns] == list(record), name

@@ -15,7 +15,7 @@ from streamlake_assets.market.targets import Target
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.stores import ledger, model_register, schema
-from streamlake_assets_tests.defs.conftest import Market, run_job, tables_restored
+from streamlake_assets_tests.defs.conftest import Market, made, run_job, tables_restored
 from streamlake_assets_tests.engine_contract import descendants
 
 pytestmark = pytest.mark.servers
@@ -114,8 +114,3 @@ def test_a_killed_java_fails_spark_alone_and_the_others_go_on_speaking(
     coming = max(row.forecast.session for row in said)
     spoke = {(row.forecast.target, row.forecast.model_version) for row in said if row.forecast.session == coming}
     assert set(speaking.items()) <= spoke
-
-
-def made(result: dg.ExecuteInProcessResult) -> set[str]:
-    events = result.get_asset_materialization_events()
-    return {event.asset_key.to_user_string() for event in events if event.asset_key}

@@ -3,27 +3,22 @@
 import dataclasses
 import datetime as dt
 import random
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import bson
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from msgspec.structs import replace
-from pymongo import MongoClient
 
 from streamlake_assets.errors import SettingError, TryLaterError
-from streamlake_assets.flows.documents import Refreshed, refresh_documents
+from streamlake_assets.flows.documents import refresh_documents
 from streamlake_assets.market.measures import PeriodKind
-from streamlake_assets.market.messages import StreamIdentity
-from streamlake_assets.market.period_lines import Grouping, Market
+from streamlake_assets.market.period_lines import ALL, Grouping, Market
 from streamlake_assets.market.session_documents import SessionBar, session_document
-from streamlake_assets.market.types import AssetClass, Bar, CorporateAction, Instrument, Interval, Status
-from streamlake_assets.servers.document_store import LocalDocumentStore
-from streamlake_assets.settings import DATABASE, Settings
-from streamlake_assets.stores.bar_store import BarStore
+from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
+from streamlake_assets.settings import Settings
+from streamlake_assets.stores import period_documents
 from streamlake_assets.stores.documents import BUCKETS, PERIODS, SESSIONS, DocumentStore
 from streamlake_assets.stores.operations import exclusive
 from streamlake_assets.stores.period_documents import period_lines, period_names
@@ -35,67 +30,14 @@ from streamlake_assets_tests.bars import (
     action,
     bar,
     minutes,
-    slice_of,
 )
 from streamlake_assets_tests.conftest import settings_in
+from streamlake_assets_tests.document_house import House, day, put_some, random_facts
 from streamlake_assets_tests.series_data import planted_range
-from streamlake_assets_tests.tables import Database
 from streamlake_assets_tests.unit.test_session_documents import sessions
 
 pytestmark = pytest.mark.servers
 APPLE = Instrument("AAPL", "XNYS")
-
-
-class House:
-    """Tables and documents: facts go in at the next offset, documents come out as bytes."""
-
-    def __init__(self, database: Database, documents: DocumentStore, raw: Any) -> None:
-        self.database = database
-        self.documents = documents
-        self.raw = raw
-        self.store = BarStore(database.writer, "test")
-
-    def put(self, *facts: Bar | CorporateAction, stream: StreamIdentity = BARS_STREAM) -> None:
-        first = self.store.next_offsets(stream).get(0, 0)
-        self.store.ingest([slice_of(facts, first, stream=stream)])
-
-    def refresh(self, documents: DocumentStore | None = None, full: bool = False) -> Refreshed:
-        return refresh_documents(self.database.writer, documents or self.documents, NOW, full)
-
-    def contents(self) -> dict[str, list[bytes]]:
-        return {
-            name: [bson.encode(record) for record in self.raw[name].find().sort("_id", 1)]
-            for name in (SESSIONS, BUCKETS, PERIODS)
-        }
-
-    def from_nothing(self) -> dict[str, list[bytes]]:
-        self.documents.clear()
-        self.refresh()
-        return self.contents()
-
-    def keys(self) -> dict[str, bool]:
-        return {document.key.rpartition("|")[2]: document.complete for document in self.documents.sessions()}
-
-
-@pytest.fixture(scope="module")
-def whole_house(fresh_database: Settings, document_server: LocalDocumentStore) -> Iterator[House]:
-    database, documents = Database(fresh_database), DocumentStore(fresh_database)
-    client: MongoClient[dict[str, Any]] = MongoClient(fresh_database.mongo, tz_aware=True)
-    yield House(database, documents, client[DATABASE])
-    client.close()
-    documents.close()
-    database.close()
-
-
-@pytest.fixture
-def house(whole_house: House) -> House:
-    whole_house.database.empty()
-    whole_house.documents.clear()
-    return House(whole_house.database, whole_house.documents, whole_house.raw)
-
-
-def day(number: int, **changes: Any) -> Bar:
-    return bar(SESSION + dt.timedelta(days=number), **changes)
 
 
 # the protocol
@@ -222,6 +164,35 @@ def test_lines_of_periods_are_what_the_series_measure_and_follow_a_late_bar(hous
     assert house.contents() == house.from_nothing()
 
 
+def test_a_period_of_many_lines_is_several_documents_until_it_has_fewer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(period_documents, "LINES_PER_DOCUMENT", 2)
+    symbols = ("AAPL", "IBM", "MSFT", "ORCL")
+    house.put(*(day(n, symbol=symbol) for symbol in symbols for n in range(3)))
+    house.refresh()
+
+    def parts() -> list[str]:
+        return sorted(house.documents.keys(PERIODS, "instrument|month|2013-01|"))
+
+    def subjects() -> list[str]:
+        lines = period_lines(house.documents, Grouping.INSTRUMENT, PeriodKind.MONTH, "2013-01")
+        return [line.subject for line in lines]
+
+    assert parts() == [f"instrument|month|2013-01|{number}" for number in range(3)]
+    assert subjects() == [*(f"{symbol} · XNYS" for symbol in symbols), ALL]
+    house.put(
+        *(
+            day(n, symbol=one, status=Status.PROVISIONAL, source="bokeh_sampledata")
+            for one in ("IBM", "MSFT")
+            for n in range(3)
+        )
+    )
+    house.refresh()
+    assert parts() == [f"instrument|month|2013-01|{number}" for number in range(2)]
+    assert subjects() == ["AAPL · XNYS", "ORCL · XNYS", ALL]
+
+
 def test_a_late_bar_touches_its_month_alone(house: House) -> None:
     house.put(*(bar(dt.date(2013, month, 15)) for month in range(1, 13)))
     assert house.refresh().months == 12
@@ -283,33 +254,6 @@ def test_a_recreated_topic_is_followed(house: House) -> None:
 
 
 # incremental equals full
-
-
-def random_facts(order: random.Random) -> list[Bar | CorporateAction]:
-    facts: list[Bar | CorporateAction] = []
-    for symbol in ("AAPL", "MSFT"):
-        for _ in range(25):
-            session = dt.date(2012, 11, 1) + dt.timedelta(days=order.randint(0, 200))
-            made = bar(
-                session,
-                symbol=symbol,
-                price=str(order.randint(5, 20)),
-                as_of=NOW + dt.timedelta(seconds=order.randint(0, 9)),
-            )
-            facts.append(
-                replace(made, status=order.choice(list(Status)), source=order.choice(["a", "bokeh_sampledata"]))
-            )
-            facts += minutes(order.randint(0, 4), session, symbol=symbol, synthetic=order.random() < 0.5)
-        facts += [action(symbol=symbol, ex_date=dt.date(2012, 11, 1) + dt.timedelta(days=n)) for n in range(0, 200, 9)]
-    order.shuffle(facts)
-    return facts
-
-
-def put_some(house: House, facts: list[Bar | CorporateAction]) -> None:
-    for stream, kind in ((BARS_STREAM, Bar), (ACTIONS_STREAM, CorporateAction)):
-        own = [fact for fact in facts if isinstance(fact, kind)]
-        if own:
-            house.put(*own, stream=stream)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,112 @@
+"""When pages look: at once after a pause, together within a tenth of a second, never after they have left."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from panel_app.news import LEAST_S, News
+
+
+class Page:
+    """Stands for a document: what it is to do next is done by the loop; notes when it looked."""
+
+    def __init__(self) -> None:
+        self.looks: list[float] = []
+        self.looked = asyncio.Event()
+
+    def add_next_tick_callback(self, work: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(work)
+
+    def look(self) -> None:
+        self.looks.append(asyncio.get_running_loop().time())
+        self.looked.set()
+
+    async def next(self) -> None:
+        await asyncio.wait_for(self.looked.wait(), 10)
+        self.looked.clear()
+
+
+def ran(work: Callable[[News], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(work(News()))
+
+
+def test_news_before_any_page_wakes_nobody() -> None:
+    News().spread()
+
+
+def test_the_first_change_is_shown_at_once_and_what_follows_together() -> None:
+    async def story(news: News) -> None:
+        page = Page()
+        news.join(page, page.look)
+        news.spread()
+        for _ in range(10):
+            # turns of the loop without waiting for anything
+            await asyncio.sleep(0)
+        assert len(page.looks) == 1
+        for _ in range(50):
+            news.spread()
+        page.looked.clear()
+        await page.next()
+        # twice as long as until a third look, if there were one
+        await asyncio.sleep(2 * LEAST_S)
+        first, second = page.looks
+        assert second - first >= LEAST_S
+
+    ran(story)
+
+
+def test_news_of_other_threads_reaches_every_page() -> None:
+    async def story(news: News) -> None:
+        pages = [Page() for _ in range(3)]
+        for page in pages:
+            news.join(page, page.look)
+        for _ in range(3):
+            thread = threading.Thread(target=news.spread)
+            thread.start()
+            for page in pages:
+                await page.next()
+            thread.join()
+        assert [len(page.looks) for page in pages] == [3, 3, 3]
+
+    ran(story)
+
+
+def test_a_page_that_has_left_is_not_woken_by_what_was_on_its_way() -> None:
+    async def story(news: News) -> None:
+        gone, there = Page(), Page()
+        for page in (gone, there):
+            news.join(page, page.look)
+        news.spread()
+        news.leave(gone)
+        await there.next()
+        news.spread()
+        # its look of this news waits for its turn
+        await asyncio.sleep(0)
+        news.leave(there)
+        other = Page()
+        news.join(other, other.look)
+        news.spread()
+        await other.next()
+        await asyncio.sleep(2 * LEAST_S)
+        assert (gone.looks, len(there.looks)) == ([], 1)
+
+    ran(story)
+
+
+def test_what_comes_while_a_page_looks_is_looked_at_again() -> None:
+    async def story(news: News) -> None:
+        page = Page()
+
+        def look() -> None:
+            if not page.looks:
+                news.spread()
+            page.look()
+
+        news.join(page, look)
+        news.spread()
+        await page.next()
+        await page.next()
+        assert len(page.looks) == 2
+
+    ran(story)
