@@ -15,7 +15,7 @@ from streamlake_assets.market.period_lines import Grouping, Market
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.page_measures import described
-from streamlake_assets.stores.period_documents import extents, period_lines, put_extents, put_lines
+from streamlake_assets.stores.period_documents import extents, period_lines, put_lines, put_made_with
 
 
 def refresh_periods(connection: sa.Connection, documents: DocumentStore, months: Iterable[date]) -> int:
@@ -38,7 +38,7 @@ def refresh_periods(connection: sa.Connection, documents: DocumentStore, months:
     periods = {period_of(month, kind) for month in moved for kind in PeriodKind}
     made = {(grouping, period): market.lines(grouping, period) for period in sorted(periods) for grouping in Grouping}
     written = put_lines(documents, made)
-    put_extents(documents, market.extents())
+    put_made_with(documents, market.extents(), {kind: market.periods(kind) for kind in PeriodKind})
     return written
 
 

@@ -16,6 +16,7 @@ from streamlake_assets.stores.documents import PERIODS, DocumentStore
 LINES_PER_DOCUMENT = 5_000
 """A line takes half a kilobyte, a document of MongoDB at most 16 MB: a period of more lines has several documents."""
 _EXTENTS: Final = "made_with"
+_NAMES: Final = "names"
 _DAYS: Final = ("first_session", "last_session")
 _ENDS: Final = ("best", "worst")
 
@@ -54,9 +55,7 @@ def period_names(store: DocumentStore, kind: PeriodKind) -> tuple[str, ...]:
     Raises:
         TryLaterError: the store is not available.
     """
-    # every period has a line about all, in each grouping
-    keys = store.keys(PERIODS, f"{Grouping.CLASS.value}|{kind.value}|")
-    return tuple(sorted({key.split("|")[2] for key in keys}, reverse=True))
+    return tuple(name for record in store.by_keys(PERIODS, [_NAMES]) for name in record[kind.value])
 
 
 def extents(store: DocumentStore) -> dict[str, Extent]:
@@ -72,17 +71,25 @@ def extents(store: DocumentStore) -> dict[str, Extent]:
     }
 
 
-def put_extents(store: DocumentStore, made: Mapping[str, Extent]) -> None:
-    """Keep the extents that the lines were made with; to be called after the lines.
+def put_made_with(
+    store: DocumentStore, made: Mapping[str, Extent], periods: Mapping[PeriodKind, Sequence[Period]]
+) -> None:
+    """Keep the extents that the lines were made with and the periods there are; to be called after the lines.
+
+    Args:
+        store: where they go.
+        made: by instrument.
+        periods: by kind, the newest first.
 
     Raises:
         TryLaterError: the store is not available.
     """
+    if not made:
+        store.remove(PERIODS, [_EXTENTS, _NAMES])
+        return
     rows = [[name, one.first.isoformat(), one.newest.isoformat(), one.sector] for name, one in sorted(made.items())]
-    if rows:
-        store.replace(PERIODS, [{"_id": _EXTENTS, "extents": rows}])
-    else:
-        store.remove(PERIODS, [_EXTENTS])
+    names = {kind.value: [period.name for period in found] for kind, found in periods.items()}
+    store.replace(PERIODS, [{"_id": _NAMES, **names}, {"_id": _EXTENTS, "extents": rows}])
 
 
 def period_records(grouping: Grouping, period: Period, lines: Sequence[IndicatorLine]) -> Iterator[dict[str, Any]]:
