@@ -52,6 +52,35 @@ export function render({ model }) {
 """
 
 
+class Contents(JSComponent):
+    """Buttons that bring a titled section of the view into sight; a long view begins with them."""
+
+    titles = param.List(default=[])
+    _esm = """
+export function render({ model }) {
+  const box = document.createElement("nav");
+  box.className = "strip";
+  box.setAttribute("aria-label", "sections");
+  // each text of the page lies in a shadow tree of its own, where no link by name can lead
+  const headings = (root) => [...root.querySelectorAll("*")].flatMap(one => [
+    ...(one.matches("section > h2") ? [one] : []), ...(one.shadowRoot ? headings(one.shadowRoot) : []),
+  ]);
+  for (const title of model.titles) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "pick";
+    button.textContent = title;
+    button.addEventListener("click", () => {
+      const found = headings(document).find(one => one.textContent === title && one.checkVisibility());
+      if (found) { found.scrollIntoView({ block: "start" }); }
+    });
+    box.append(button);
+  }
+  return box;
+}
+"""
+
+
 class Address(JSComponent):
     """The page's address: ``wanted`` is put there as a new entry of the history, ``seen`` is where going back led.
 
@@ -145,6 +174,12 @@ def pick_table() -> Any:
     """Return an empty table one can pick in, in the page's style."""
     made: Any = PickTable
     return made(stylesheets=[markup.STYLE], **WIDE)
+
+
+def contents(*titles: str) -> Any:
+    """Return buttons that lead to the sections of these titles."""
+    made: Any = Contents
+    return made(titles=list(titles), stylesheets=[markup.STYLE], **WIDE)
 
 
 def address() -> Any:

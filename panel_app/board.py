@@ -59,13 +59,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What the header shows.
 
     ``lag``: messages in the stream that the tables do not have yet; None: unknown. ``rate``: messages a second that
-    arrived lately.
+    arrived lately. ``unseen_alerts``: what is not well and nobody has acknowledged.
     """
 
     market: MarketTime
     down: tuple[str, ...] = ()
     lag: int | None = None
     rate: float = 0.0
+    unseen_alerts: int = 0
 
 
 class Badge(msgspec.Struct, frozen=True):
@@ -78,13 +79,18 @@ class Badge(msgspec.Struct, frozen=True):
 def header_badges(status: Status, now: dt.datetime) -> list[Badge]:
     """Return what the header shows, in order; ``now`` is aware."""
     late = status.market.staleness(now, STALE_AFTER)
-    badges = [Badge("note", status.market.text)]
+    # data that are late are not live
+    market = status.market.date_text if late.is_stale else status.market.text
+    badges = [Badge("note", market)]
     if late.age_seconds is not None:
         badges.append(Badge("note", f"last arrival {age_text(late.age_seconds)} ago"))
     if status.lag is not None:
         badges.append(Badge("note", f"lag {status.lag:,}"))
     if status.rate > 0:
         badges.append(Badge("note", f"{status.rate:,.1f} rows/s"))
+    if status.unseen_alerts:
+        alerts = "1 alert" if status.unseen_alerts == 1 else f"{status.unseen_alerts:,} alerts"
+        badges.append(Badge("bad", f"{alerts} unseen: see Quality"))
     badges.extend(Badge("bad", f"{server} does not answer") for server in status.down)
     if late.is_stale and late.age_seconds is not None:
         badges.append(Badge("warn", f"stale: nothing for {age_text(late.age_seconds)}"))

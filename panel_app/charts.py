@@ -113,10 +113,10 @@ def indexed(lines: Sequence[tuple[str, Sequence[float]]]) -> str:
     return _plot(240, shapes, ticks, [], names)
 
 
-def scaling(curves: Mapping[str, Mapping[int, float]], unit: str) -> str:
+def scaling(curves: Mapping[str, Mapping[int, float]], unit: str, colours: Mapping[str, str]) -> str:
     """Return costs over sizes on two logarithmic axes, a line with its name for each; empty without a curve.
 
-    Sizes and costs are above zero.
+    Sizes and costs are above zero; ``colours`` has one for each curve.
     """
     drawn = {name: points for name, points in curves.items() if points}
     if not drawn:
@@ -133,14 +133,13 @@ def scaling(curves: Mapping[str, Mapping[int, float]], unit: str) -> str:
         return 100 * (top - math.log(cost)) / (top - bottom)
 
     shapes, names = [], []
-    for number, (name, points) in enumerate(drawn.items()):
-        colour = LINES[number % len(LINES)]
+    for name, points in drawn.items():
+        colour = colours[name]
         places = [(x(size), y(points[size])) for size in sorted(points)]
         shapes.append(_path(" ".join(f"{a:.2f},{b:.2f}" for a, b in places), colour))
         shapes += [_dot(a, b, colour) for a, b in places]
         names.append((places[-1][1], f"{name} {points[max(points)]:.3g} {unit}", colour))
-    powers = range(math.floor(bottom / math.log(10)), math.ceil(top / math.log(10)) + 1)
-    ticks = [(y(10.0**power), f"{10.0**power:g} {unit}") for power in powers if bottom <= power * math.log(10) <= top]
+    ticks = [(y(value), f"{value:g} {unit}") for value in log_values(math.exp(bottom), math.exp(top))]
     return _plot(300, shapes, ticks, [(x(size), f"{size:,}") for size in sizes], names)
 
 
@@ -180,6 +179,18 @@ def round_values(low: float, high: float) -> list[float]:
     slack = 1e-9 * (high - low)
     found = (number * step for number in range(first, last + 1))
     return [value for value in found if low - slack <= value <= high + slack]
+
+
+def log_values(low: float, high: float) -> list[float]:
+    """Return round values for a logarithmic axis between two bounds above zero: powers of ten, if few 1, 2, 5 too."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1,), (1, 2, 5)):
+        # a product of floats may lie beside the bound that it is
+        found = [factor * 10.0**power for power in powers for factor in factors]
+        found = [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+        if len(found) > 2:
+            break
+    return found
 
 
 def _padded(values: Sequence[float]) -> tuple[float, float]:

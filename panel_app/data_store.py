@@ -161,7 +161,13 @@ class DataStore:
             )
             down = self._checks.down(time.monotonic())
             unknown = not self._high or KAFKA in down or MYSQL in down
-            return Status(market=market, down=down, lag=None if unknown else lag, rate=self.rate())
+            return Status(
+                market=market,
+                down=down,
+                lag=None if unknown else lag,
+                rate=self.rate(),
+                unseen_alerts=self._overview.unseen_alerts,
+            )
 
     def partitions(self) -> tuple[PartitionLag, ...]:
         """Return how far each partition of the topic of bars is stored."""

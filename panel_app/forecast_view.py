@@ -28,6 +28,7 @@ from panel_app.shelf import Question
 from panel_app.tables import Cell
 from panel_app.track_record import LEAST_SCORES, TrackRecord, by_quarter, track_record
 from panel_app.why import why_page
+from streamlake_assets.market.forecasts import BASELINE_ENGINE
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.page_ledger import LedgerLine, SpokeFrom
 
@@ -167,7 +168,9 @@ def summary(target: Target, symbol: str, answer: LedgerAnswer) -> str:
         now = answer.spoke[0]
         gate = Badge("ok", f"skill on {subject}") if now.has_skill else Badge("note", f"no skill on {subject}")
         skill = "no figure" if now.skill is None else f"out of fold {now.skill:+.2%}"
-        if now.skill_low is not None and now.skill_high is not None:
+        if now.engine == BASELINE_ENGINE:
+            skill = "what models are measured against"
+        elif now.skill_low is not None and now.skill_high is not None:
             skill += f", 95 % between {now.skill_low:+.2%} and {now.skill_high:+.2%}"
         champion = tables.card(
             "Champion", now.version, f"{now.engine}; {skill}; since {tables.moment(now.since)}", [gate]

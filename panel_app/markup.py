@@ -12,6 +12,7 @@ from panel_app import tables
 from panel_app.board import Badge
 from panel_app.plots import COLOURS, FORECAST_COLOUR, MEANS
 from panel_app.signal_marks import BUY_COLOUR, SELL_COLOUR
+from streamlake_assets.market.forecasts import BASELINE_ENGINE
 from streamlake_assets.market.targets import Target
 from streamlake_assets.stores.page_rows import ForecastValues, NextForecast
 
@@ -159,7 +160,10 @@ def _card(target: Target, forecast: NextForecast | None) -> str:
     if forecast is None:
         return f'<div class="card"><h3>{_TITLES[target]}</h3><div class="quiet">no forecast yet: no model</div></div>'
     head = f"<h3><span>{_TITLES[target]}</span>{tables.badge(skill_badge(forecast))}</h3>"
-    model = f'<div class="small">model {escape(forecast.model_version)} ({escape(forecast.engine)})</div>'
+    by = forecast.engine
+    if by != BASELINE_ENGINE:
+        by += "; skill is judged over all instruments"
+    model = f'<div class="small">model {escape(forecast.model_version)} ({escape(by)})</div>'
     if forecast.values is None:
         return f'<div class="card">{head}<div class="quiet">no forecast yet</div>{model}</div>'
     return f'<div class="card">{head}{_values(target, forecast.values)}{model}</div>'

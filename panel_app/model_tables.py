@@ -12,12 +12,14 @@ from html import escape
 from typing import Any, Final
 
 from panel_app import tables
+from panel_app.charts import LINES
 from panel_app.tables import Cell
 from streamlake_assets.stores.model_register import RegisteredModel
 
 Report = Mapping[str, Any]
 NOT_MADE: Final = "not made yet: run `streamlake demo --reports`"
 _USUAL_CORES: Final = 2
+_ENGINE_COLOURS: Final = {"sklearn": LINES[0], "dask": LINES[1], "spark": LINES[2], "xgboost": LINES[3]}
 
 
 def not_made(title: str) -> str:
@@ -98,6 +100,21 @@ def peaks(report: Report) -> list[tuple[str, float]]:
     most = max(counts.values())
     rows = max(size for size, count in counts.items() if count == most)
     return [(f"{_name(line['key'])}, {rows:,} rows", line["peak_mib"]) for line in lines if line["rows"] == rows]
+
+
+def colour(way: str) -> str:
+    """Return the colour of a way's engine, the same in every picture."""
+    return next((found for engine, found in _ENGINE_COLOURS.items() if way.startswith(engine)), LINES[-1])
+
+
+def colours(ways: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each way of one picture: its engine's, or for a second way of that engine a free one."""
+    found: dict[str, str] = {}
+    for way in ways:
+        own = colour(way)
+        free = (one for one in LINES if one not in (*_ENGINE_COLOURS.values(), *found.values()))
+        found[way] = own if own not in found.values() else next(free, LINES[-1])
+    return found
 
 
 def times(report: Report) -> str:

@@ -82,11 +82,14 @@ class ModelView(AnswerView):
         put(self._verdict, words.verdict(report) + words.certificate(report))
         parts = []
         for task in _TASKS:
-            if drawn := charts.scaling(words.curves(report, task), "s"):
-                parts.append(f"<h3>{task.capitalize()}: seconds from start to model, by rows</h3>{drawn}")
-        if peaks := [charts.NamedBar(name, value, f"{value:,.0f} MiB") for name, value in words.peaks(report)]:
+            curves = words.curves(report, task)
+            if drawn := charts.scaling(curves, "s", words.colours(curves)):
+                title = f"{task.capitalize()}: seconds from start to model, by rows; both axes are logarithmic"
+                parts.append(f"<h3>{title}</h3>{drawn}")
+        peaks = words.peaks(report)
+        if bars := [charts.NamedBar(name, value, f"{value:,.0f} MiB", words.colour(name)) for name, value in peaks]:
             title = "<h3>Peak memory of the process and all below it</h3>"
-            parts.append(title + charts.bars_by_name(peaks))
+            parts.append(title + charts.bars_by_name(bars))
         put(self._charts, "".join(parts))
         timed = ""
         if report["records"]:

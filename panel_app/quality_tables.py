@@ -157,8 +157,8 @@ def letters(answer: DeadAnswer, picked: int | None, acts: Mapping[int, tuple[Cel
     return tables.table(head + more, rows, text=5, last=3 + len(more), empty="none in this state")
 
 
-def letter_page(letter: Letter, payload: bytes | None) -> str:
-    """Return one letter whole: what it said, and how it is replayed."""
+def letter_page(letter: Letter, payload: bytes | None, *, by_button: bool = False) -> str:
+    """Return one letter whole: what it said, and how it is replayed; ``by_button``: its row has a button for that."""
     said = f"{letter.topic}[{letter.partition}] offset {letter.offset:,}: {letter.reason}, {letter.detail}"
     if payload is None:
         shown = tables.paragraph("the message had no value", "quiet")
@@ -167,12 +167,14 @@ def letter_page(letter: Letter, payload: bytes | None) -> str:
         shown = tables.code(payload[:_SHOWN_BYTES].decode("utf-8", "backslashreplace") + more)
     parts = [tables.paragraph(said), shown]
     if letter.state == "open":
-        parts.append(
-            tables.paragraph("Once its cause is mended, judge it again by the contract of today, or put it aside:")
-        )
-        parts.append(
-            tables.code(f"streamlake dead-letters replay {letter.id}\nstreamlake dead-letters drop {letter.id}")
-        )
+        drop = f"streamlake dead-letters drop {letter.id}"
+        if by_button:
+            parts.append(tables.paragraph("Once its cause is mended, Replay judges it again by the contract of today."))
+            parts.append(tables.paragraph("To put it aside:", "quiet") + tables.code(drop))
+        else:
+            said = "Once its cause is mended, judge it again by the contract of today, or put it aside:"
+            commands = f"streamlake dead-letters replay {letter.id}\n{drop}"
+            parts.append(tables.paragraph(said) + tables.code(commands))
     return tables.section(f"Dead letter {letter.id}", *parts)
 
 

@@ -12,7 +12,7 @@ from panel_app import action_tables, replay_tables, tables
 from panel_app import quality_tables as words
 from panel_app.action_tables import Target, Told
 from panel_app.actions import Wish
-from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, html, pick_table, pmui, put
+from panel_app.answers import PLAIN_TOGGLES, AnswerView, chosen, column, contents, html, pick_table, pmui, put
 from panel_app.data_store import DataStore
 from panel_app.questions import Asked, Counts, DeadLetters, Inbox, LetterPayload, Operations, ReplayNow
 from panel_app.selection import ViewName
@@ -28,6 +28,11 @@ OPERATIONS = Operations()
 ASKED = Asked()
 INBOX = Inbox()
 REPLAY = ReplayNow()
+SECTIONS = (
+    *("Replay", "Alerts inbox", "Servers", "Processes", "Latency by hop", "Lag by partition", "Count ledger"),
+    *("Dead letters", "Actions", "Checks", "Alerts"),
+)
+"""Titles in the order of the view."""
 
 
 class QualityView(AnswerView):
@@ -61,6 +66,7 @@ class QualityView(AnswerView):
         self._replay.param.watch(self._replay_picked, "picked")
         self.body = column(
             self._age,
+            contents(*SECTIONS),
             self._login,
             self._replay,
             self._inbox,
@@ -72,8 +78,8 @@ class QualityView(AnswerView):
             self._counts,
             self._dead,
             self._choice,
-            self._letter,
             self._letters,
+            self._letter,
             self._asked,
             self._recorded,
         )
@@ -103,7 +109,7 @@ class QualityView(AnswerView):
         else:
             answer = self._watching.answer(LetterPayload(letter.id))
             if answer.at is not None:
-                put(self._letter, words.letter_page(letter, answer.value))
+                put(self._letter, words.letter_page(letter, answer.value, by_button=not refusal))
         answer = self._watching.answer(OPERATIONS)
         if answer.at is not None:
             put(self._recorded, words.checks_and_alerts(answer.value))

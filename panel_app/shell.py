@@ -19,6 +19,7 @@ from panel_app.data_store import DataStore
 from panel_app.forecast_view import ForecastView
 from panel_app.indicator_view import IndicatorView
 from panel_app.model_view import ModelView
+from panel_app.page_template import TEMPLATE
 from panel_app.quality_view import QualityView
 from panel_app.selection import Selection, ViewName, choose, from_address, ignored, view_named
 from panel_app.views import LiveView
@@ -247,13 +248,17 @@ class Shell:
             stylesheets=[markup.UNCAPPED, _ROOMY],
             **WIDE,
         )
-        return _freed(pmui.Page(title=TITLE, main=[main], main_width=1400, busy_indicator=None))
+        return _page(main, main_width=1400)
 
 
 class _Busy(param.Parameterized):
     """Says whether one page works; nothing sets it."""
 
     busy = param.Boolean(default=False)
+
+
+def _page(main: Any, **more: Any) -> Any:
+    return _freed(pmui.Page(title=TITLE, main=[main], template=TEMPLATE, busy_indicator=None, **more))
 
 
 def _freed(page: Any) -> Any:
@@ -277,7 +282,7 @@ def make_page(store: DataStore, arguments: Arguments) -> Any:
     """Return the page of a new session, bound to its life: it is updated while it is open and freed when it ends."""
     if store.viewers() >= MOST_VIEWERS:
         busy = pmui.Alert("This server shows as many pages as it can. Please try again in a while.", severity="info")
-        return _freed(pmui.Page(title=TITLE, main=[busy], busy_indicator=None))
+        return _page(busy)
     # names the extensions that this page uses, none: else the browser gets those of every component there is
     pn.extension()
     shell = Shell(store, arguments)

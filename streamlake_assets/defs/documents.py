@@ -175,7 +175,7 @@ def buckets_hold_every_session(stores: StoreAccess) -> Verdict:
     complete = sum(document.complete for document in stores.documents.sessions())
     held = sum(len(series) for series in stores.documents.series())
     facts = {"complete_sessions": complete, "in_buckets": held}
-    return Verdict(complete == held, f"{held} of {complete} complete sessions are in buckets", facts)
+    return Verdict(complete == held, f"buckets hold {held:,} sessions, {complete:,} documents are complete", facts)
 
 
 @check(

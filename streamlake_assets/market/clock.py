@@ -57,7 +57,12 @@ class MarketTime(msgspec.Struct, frozen=True, kw_only=True):
             ReplayState.PAUSED: "replay paused",
             ReplayState.FINISHED: "replay finished",
         }[self.replay]
-        return f"market {self.session.isoformat()}, {state}"
+        return f"{self.date_text}, {state}"
+
+    @property
+    def date_text(self) -> str:
+        """The newest session alone."""
+        return "no data yet" if self.session is None else f"market {self.session.isoformat()}"
 
     @property
     def _pace(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from bson import Binary, Decimal128, encode
+from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, ReplaceOne
 from pymongo.cursor import Cursor
 from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure
@@ -30,6 +31,8 @@ PERIODS = "periods"
 STATE = "cache_state"
 REPORTS = "reports"
 _WRITES_PER_CALL = 1_000
+_BYTES_PER_CALL = 8_000_000
+"""The driver would put up to 48 MB into one message, which takes the stand-in several times as much memory."""
 _READS_PER_CALL = 1_000
 """Documents of one reply. MongoDB ends a reply at 16 MB by itself; the stand-in sends all that is left, which for the
 buckets of a million bars is more than a client takes."""
@@ -178,11 +181,12 @@ class DocumentStore:
 
     def replace(self, collection: str, records: Iterable[dict[str, Any]]) -> int:
         """Replace or insert documents by their ``_id``; return how many were written."""
-        writes = [ReplaceOne({"_id": record["_id"]}, record, upsert=True) for record in records]
-        for start in range(0, len(writes), _WRITES_PER_CALL):
+        written = 0
+        for writes in _calls(records):
             with _outages(f"writing {collection}"):
-                self._database[collection].bulk_write(writes[start : start + _WRITES_PER_CALL], ordered=False)
-        return len(writes)
+                self._database[collection].bulk_write(writes, ordered=False)
+            written += len(writes)
+        return written
 
     def remove(self, collection: str, keys: Iterable[str]) -> None:
         """Remove documents of a collection by key."""
@@ -190,6 +194,22 @@ class DocumentStore:
         for start in range(0, len(gone), _WRITES_PER_CALL):
             with _outages(f"removing from {collection}"):
                 self._database[collection].delete_many({"_id": {"$in": gone[start : start + _WRITES_PER_CALL]}})
+
+
+def _calls(records: Iterable[dict[str, Any]]) -> Iterator[list[ReplaceOne[Any]]]:
+    """Cut what is to be written into calls of so many documents, or so many bytes, at most."""
+    writes: list[ReplaceOne[Any]] = []
+    size = 0
+    for record in records:
+        # encoded here, once: how large a document is can only be told of its bytes
+        raw = encode(record)
+        if writes and (len(writes) == _WRITES_PER_CALL or size + len(raw) > _BYTES_PER_CALL):
+            yield writes
+            writes, size = [], 0
+        writes.append(ReplaceOne({"_id": record["_id"]}, RawBSONDocument(raw), upsert=True))
+        size += len(raw)
+    if writes:
+        yield writes
 
 
 def _begins(prefix: str) -> dict[str, Any]:

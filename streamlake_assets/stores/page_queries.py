@@ -105,6 +105,18 @@ def listed(connection: sa.Connection) -> tuple[Listed, ...]:
     )
 
 
+def unseen_alerts(connection: sa.Connection) -> int:
+    """Return how many subjects are not well whose alert nobody has acknowledged."""
+    a, s = schema.alert_acks.c, schema.alert_states.c
+    query = (
+        sa.select(sa.func.count())
+        .select_from(schema.alert_states)
+        .outerjoin(schema.alert_acks, a.alert_id == s.alert_id)
+        .where(s.state != "pass", s.alert_id.is_not(None), a.alert_id.is_(None))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def newest_session(connection: sa.Connection, instrument: Instrument | None = None) -> dt.date | None:
     """Return the newest settled session of one instrument, or of all."""
     bars = schema.bars.c

@@ -72,6 +72,7 @@ class PageReader:
                         .limit(1)
                     ).scalar()
                 ),
+                unseen_alerts=ask.unseen_alerts(connection),
             )
 
     def series(

@@ -77,7 +77,8 @@ class Listed(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """What every page needs to know, read once a second for all of them.
 
-    ``next_offsets`` are those of ``stream``; ``session`` is the newest settled session of all instruments.
+    ``next_offsets`` are those of ``stream``; ``session`` is the newest settled session of all instruments;
+    ``unseen_alerts`` counts what is not well and nobody has acknowledged.
     """
 
     stream: StreamIdentity | None = None
@@ -86,6 +87,7 @@ class Overview(msgspec.Struct, frozen=True):
     next_offsets: dict[int, int] = {}
     session: dt.date | None = None
     last_batch_at: dt.datetime | None = None
+    unseen_alerts: int = 0
 
 
 class NextForecast(msgspec.Struct, frozen=True, kw_only=True):

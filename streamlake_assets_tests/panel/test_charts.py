@@ -35,12 +35,20 @@ def test_bars_begin_at_zero_and_go_to_both_sides() -> None:
 
 
 def test_equal_factors_are_equal_steps_in_a_chart_of_costs() -> None:
-    made = charts.scaling({HOSTILE: {10: 1.0, 100: 10.0, 1000: 100.0}, "none": {}}, "s")
+    made = charts.scaling({HOSTILE: {10: 1.0, 100: 10.0, 1000: 100.0}, "none": {}}, "s", {HOSTILE: "#000"})
     (points,) = re.findall(r'points="([^"]+)"', made)
     places = [tuple(map(float, pair.split(","))) for pair in points.split()]
     steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(places)]
     assert steps[0] == pytest.approx(steps[1], abs=0.02) and steps[0][1] < 0 < steps[0][0]
-    assert "<img" not in made and "1,000" in made and charts.scaling({"a": {}}, "s") == ""
+    assert "<img" not in made and "1,000" in made and charts.scaling({"a": {}}, "s", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.5, 2000.0, [1, 10, 100, 1000]), (0.8, 12.0, [1, 2, 5, 10]), (3.0, 4.0, []), (0.01, 0.02, [0.01, 0.02])],
+)
+def test_a_logarithmic_axis_of_few_powers_has_values_between(low: float, high: float, expected: list[float]) -> None:
+    assert charts.log_values(low, high) == pytest.approx(expected)
 
 
 def test_lines_from_100_end_together_and_one_alone_is_no_comparison() -> None:

@@ -115,6 +115,7 @@ def test_the_header_names_each_server_that_is_down() -> None:
 def test_live_data_are_stale_by_arrival_and_a_finished_replay_is_not() -> None:
     old = MarketTime(session=dt.date(2013, 1, 14), last_arrival=NOW - dt.timedelta(hours=3))
     assert "stale: nothing for 3 h" in texts(Status(market=old, lag=0))
+    assert texts(Status(market=old, lag=0))[0] == "market 2013-01-14", "what is late is not live"
     finished = MarketTime(session=old.session, last_arrival=old.last_arrival, replay=ReplayState.FINISHED)
     assert texts(Status(market=finished, lag=1234)) == [
         "market 2013-01-14, replay finished",
@@ -122,6 +123,12 @@ def test_live_data_are_stale_by_arrival_and_a_finished_replay_is_not() -> None:
         "lag 1,234",
         "all servers answer",
     ]
+
+
+@pytest.mark.parametrize(("unseen", "expected"), [(1, "1 alert unseen"), (1200, "1,200 alerts unseen")])
+def test_the_header_counts_the_alerts_that_nobody_has_seen(unseen: int, expected: str) -> None:
+    assert any(text.startswith(expected) for text in texts(Status(market=MarketTime(), unseen_alerts=unseen)))
+    assert not any("unseen" in text for text in texts(Status(market=MarketTime())))
 
 
 def test_a_check_that_takes_too_long_counts_as_no_answer_and_recovers() -> None:
