@@ -193,14 +193,22 @@ class PageChain(NamedTuple):
         """Return the process of a server or service."""
         return self.stack.supervisor.child(name).pid or 0
 
+    @property
+    def address(self) -> str:
+        """Where the page's server process listens."""
+        return f"http://{LOOPBACK}:{self.settings.panel_port}"
+
+    def query(self, viewer: int) -> str:
+        """Return what asks for a page of ``UPDATED``."""
+        return f"?symbol={UPDATED}&interval=1d&viewer={viewer}"
+
     def url(self, viewer: int) -> str:
         """Return the address of a page of ``UPDATED``."""
-        where = f"http://{LOOPBACK}:{self.settings.panel_port}{PATH}"
-        return f"{where}?symbol={UPDATED}&interval=1d&viewer={viewer}"
+        return f"{self.address}{PATH}{self.query(viewer)}"
 
     def probe(self) -> dict[str, Any]:
         """Return what the plug-in noted."""
-        answer = httpx.get(f"http://{LOOPBACK}:{self.settings.panel_port}{PROBE_PATH}", timeout=30)
+        answer = httpx.get(f"{self.address}{PROBE_PATH}", timeout=30)
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 

@@ -120,10 +120,9 @@ class Shell:
         self._views[self._name].tick()
         self._refresh_badges()
 
-    def look(self) -> None:
-        """Show what is new in the series, if it is in sight."""
-        if not self._closed and self._name is ViewName.LIVE:
-            self._live.look()
+    def look(self) -> bool:
+        """Show what is new in the series, if it is in sight; return whether there was anything."""
+        return not self._closed and self._name is ViewName.LIVE and self._live.look()
 
     def close(self) -> None:
         """Let go of everything; the session is over."""

@@ -63,12 +63,12 @@ class LiveView:
             self._refresh_texts()
             self._watch_list.tick()
 
-    def look(self) -> None:
-        """Show what is new in the series."""
-        if self._selection is None:
-            return
-        if (delta := self._store.delta(self._selection.key, self._cursor)) is not None:
+    def look(self) -> bool:
+        """Show what is new in the series; return whether there was anything."""
+        delta = None if self._selection is None else self._store.delta(self._selection.key, self._cursor)
+        if delta is not None:
             self._show(delta)
+        return delta is not None
 
     def rest(self) -> None:
         """Stay as it is while another view is shown; its series is kept, so coming back is quick."""
@@ -149,7 +149,9 @@ class LiveView:
         else:
             self._patch(changed)
             self._append(fresh)
-        self._refresh_texts()
+        # texts wait for the next tick: to write them costs the server and the browser as much as the candle does
+        if first_time:
+            self._refresh_texts()
         if first_time or follows:
             self._fit_window()
 

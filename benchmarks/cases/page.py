@@ -1,4 +1,4 @@
-"""The page in a browser: first paint, from the broker to the frame that shows an update, memory of many sessions.
+"""The page in a browser: first paint, from the broker to the browser and to its frame, memory of many sessions.
 
 Real broker, MySQL, document store, consumer and page process, and a headless Chromium on the same machine, whose
 drawing is done by the processors too. Eight instruments with 1,500 daily bars each; everybody looks at one of them.
@@ -11,20 +11,25 @@ To the browser: eight sessions, each in a browser context of its own, all on the
 second, nine of which change the open session's bar while the tenth settles it. The start is the broker's time of the
 message (whole milliseconds, LogAppendTime), which is before the row; from the row, by the record of its batch a moment
 before the commit, is told too. The end is the end of the frame in which the chart draws the update, by the same
-machine's clock (whole milliseconds). A session is patched at most ten times a second, so an update waits up to 100 ms
-for its session's tick by design: a plug-in of the server process notes when the update arrives there and when each
-session takes it up, so that this wait stands apart. An update that a later one overtakes within a tick counts as shown
+machine's clock (whole milliseconds). A session is patched at most ten times a second, so an update may wait up to
+100 ms for its session's turn by design: a plug-in of the server process notes when the update arrives there and when
+each session takes it up, so that this wait stands apart. An update that a later one overtakes meanwhile counts as shown
 when that one is. Checked: every session shows the newest update and as many candles as there are sessions, the tables
 hold them, and no page had an error.
 
+To the socket: the same with eight sessions that speak the browser's protocol and draw nothing, so that what the server
+takes can be told from what eight browsers take that draw on the server's processors. The end is when the message with
+the update was read from the session's websocket.
+
 Memory: resident memory of the server process (with the plug-in, which counts its open sessions) with 1, 10, 25 and 50
-pages open while an update a second arrives, and when all are closed again. The measure is the process after its first
-session was closed: libraries are loaded by then.
+such sessions open while an update a second arrives, and when all are closed again. The measure is the process after its
+first session was closed: libraries are loaded by then.
 """
 
+import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -35,6 +40,7 @@ from benchmarks.measure import cpu_seconds, family, rss_mib
 from benchmarks.page_chain import HISTORY, UPDATED, PageChain, Sent, Stream, page_chain
 from benchmarks.probe_names import FIRST
 from benchmarks.samples import Sight, between, first_sights, growth, spread
+from benchmarks.sockets import Pages
 from benchmarks.viewing import Viewer, chromium, new_context
 from streamlake_assets.flows.machine import wait_idle
 from streamlake_assets.market.types import Bar
@@ -52,11 +58,13 @@ RATE = 10
 WARM_S = 15
 SECONDS = {"quick": 60, "full": 180}
 OPEN = (1, 10, 25, 50)
-CYCLES = {"quick": 1, "full": 2}
+CYCLES = {"quick": 2, "full": 3}
 """How often all pages are opened and closed: the second time tells growth from what is kept for use."""
 SETTLE_S = 8.0
 """After the last session is gone: time for what its end leaves to be collected."""
 IDLE_S = 10.0
+_VOLUME = re.compile(rf"(?<![\d.])({str(FIRST)[:4]}\d{{4}})(?=\.0\b|[,\]}}])")
+"""Volumes of updates in a message, below ``FIRST`` + 10,000."""
 SHOWN_S = 120.0
 """Longest wait for the newest update: on a crowded machine a browser falls behind, and late is not lost."""
 
@@ -82,7 +90,9 @@ def run(profile: str, say: Say) -> dict[str, Any]:
         chain.serve("panel-probed", probed=True)
         found["to_browser"] = _to_browser(chain, browser, SECONDS[profile])
         chain.stack.supervisor.restart("panel-probed")
-        found["memory"] = _memory(chain, browser, CYCLES[profile])
+        found["to_socket"] = _to_socket(chain, SECONDS[profile])
+        chain.stack.supervisor.restart("panel-probed")
+        found["memory"] = _memory(chain, CYCLES[profile])
     return found
 
 
@@ -113,39 +123,77 @@ def _load(chain: PageChain, context: Any) -> dict[str, float]:
 
 
 def _to_browser(chain: PageChain, browser: "Browser", seconds: int) -> dict[str, Any]:
-    warm, count = WARM_S * RATE, seconds * RATE
     with ExitStack() as stack:
         contexts = [stack.enter_context(new_context(browser)) for _ in range(SESSIONS)]
         viewers = [Viewer(one.new_page(), chain.url(number)) for number, one in enumerate(contexts)]
         chain.wait_open(SESSIONS)
-        chain.say(f"{NAME}: {SESSIONS} sessions are open")
         for viewer in viewers:
             viewer.note_updates(FIRST)
-        busy = wait_idle(IDLE_S)
-        stream = Stream(chain.settings.kafka, chain.market, RATE, warm + count)
-        stream.start()
-        time.sleep(WARM_S)
-        before, began = _spent(chain), time.perf_counter()
-        newest = stream.end()
-        took = time.perf_counter() - began
-        cores = {name: round((after - before[name]) / took, 2) for name, after in _spent(chain).items()}
-        _require_shown(chain, viewers, newest)
-        sent, probed = chain.sent(stream, count), chain.probe()
-        pages = [viewer.updates() for viewer in viewers]
-    _require_stored(chain, newest)
-    noted = [probed["taken"][str(number)] for number in range(SESSIONS)]
-    found = stages(sent, _in_ms(probed["arrived"]), [_in_ms(one) for one in noted], pages)
-    chain.say(f"{NAME}, {SESSIONS} sessions at {RATE}/s: {found['stages']}")
-    return {
-        "sessions": SESSIONS,
-        "rate": RATE,
-        "seconds": seconds,
-        "updates": count,
-        **found,
-        "producer_late_ms": spread(stream.late_ms[warm:]).rounded(),
-        "cores": cores,
-        "busy_before_percent": busy,
-    }
+        newest, sent, found = _streamed(chain, seconds, lambda bar: _require_shown(chain, viewers, bar))
+        _require_stored(chain, newest)
+        found |= stages(sent, *_noted(chain), [viewer.updates() for viewer in viewers])
+    chain.say(f"{NAME}, {SESSIONS} browsers at {RATE}/s: {found['stages']}")
+    return found
+
+
+def _to_socket(chain: PageChain, seconds: int) -> dict[str, Any]:
+    with opened(chain) as pages:
+        sockets = [pages.open(chain.query(number)) for number in range(SESSIONS)]
+        chain.wait_open(SESSIONS)
+
+        def shown(newest: Bar) -> None:
+            word = str(int(newest.volume or 0))
+            require("page, sessions that heard the newest", sum(one.hears(word) for one in sockets), SESSIONS)
+
+        newest, sent, found = _streamed(chain, seconds, shown)
+        _require_stored(chain, newest)
+        found |= stages(sent, *_noted(chain), [{"got": updates_of(one.heard())} for one in sockets])
+    chain.say(f"{NAME}, {SESSIONS} sessions that draw nothing at {RATE}/s: {found['stages']}")
+    return found
+
+
+def _streamed(
+    chain: PageChain, seconds: int, require_shown: Callable[[Bar], None]
+) -> tuple[Bar, list[Sent], dict[str, Any]]:
+    """Send updates and wait until the newest is shown; return it, those that count, and what was noted of the run."""
+    warm, count = WARM_S * RATE, seconds * RATE
+    busy = wait_idle(IDLE_S)
+    stream = Stream(chain.settings.kafka, chain.market, RATE, warm + count)
+    stream.start()
+    time.sleep(WARM_S)
+    before, began = _spent(chain), time.perf_counter()
+    newest = stream.end()
+    took = time.perf_counter() - began
+    cores = {name: round((after - before[name]) / took, 2) for name, after in _spent(chain).items()}
+    require_shown(newest)
+    return (
+        newest,
+        chain.sent(stream, count),
+        {
+            "sessions": SESSIONS,
+            "rate": RATE,
+            "seconds": seconds,
+            "updates": count,
+            "producer_late_ms": spread(stream.late_ms[warm:]).rounded(),
+            "cores": cores,
+            "busy_before_percent": busy,
+        },
+    )
+
+
+def _noted(chain: PageChain) -> tuple[list[Sight], list[list[Sight]]]:
+    """Return what the plug-in noted: arrivals in the process, and what each session took up, in ms."""
+    probed = chain.probe()
+    return _in_ms(probed["arrived"]), [_in_ms(probed["taken"][str(number)]) for number in range(SESSIONS)]
+
+
+def updates_of(heard: Iterable[tuple[float, str]]) -> list[Sight]:
+    """Return the newest update in each message that has one, and when it came, by the volumes of ``probe_names``."""
+    found = []
+    for at, text in heard:
+        if numbers := [int(digits) - FIRST for digits in _VOLUME.findall(text)]:
+            found.append((max(numbers), at))
+    return found
 
 
 def _in_ms(sights: Sequence[Sequence[float]]) -> list[Sight]:
@@ -163,8 +211,8 @@ def stages(
     Args:
         sent: the updates with their times before the page.
         arrived: sights in the server process.
-        taken: sights by each session's tick.
-        pages: sights of each session's browser, ``got`` and ``shown``, in the order of ``taken``.
+        taken: sights by each session's turn.
+        pages: sights of each session's browser, ``got`` and, where it draws, ``shown``, in the order of ``taken``.
     """
     numbers = [one.number for one in sent]
     event, broker, row = ([getattr(one, name) for one in sent] for name in ("event_ms", "broker_ms", "row_ms"))
@@ -175,18 +223,20 @@ def stages(
     }
     apart = 0
     for ticks, page in zip(taken, pages, strict=True):
-        tick, got, shown = (first_sights(numbers, sights) for sights in (ticks, page["got"], page["shown"]))
-        wait, whole = between(_known(here), tick), between(broker, shown)
+        last = "shown" if "shown" in page else "got"
+        tick, got, ends = (first_sights(numbers, sights) for sights in (ticks, page["got"], page[last]))
+        wait, whole = between(_known(here), tick), between(broker, ends)
+        drawn = [("browser to the end of its frame", between(_known(got), ends))] if "shown" in page else []
         for name, values in (
-            ("wait for the session's tick", wait),
-            ("tick to browser", between(_known(tick), got)),
-            ("browser to the end of its frame", between(_known(got), shown)),
-            ("broker to browser, shown", whole),
+            ("wait for the session's turn", wait),
+            ("turn to browser", between(_known(tick), got)),
+            *drawn,
+            (f"broker to browser, {last}", whole),
             ("the same without the wait", [all_of - part for all_of, part in zip(whole, wait, strict=True)]),
-            ("row to browser, shown", between(row, shown)),
+            (f"row to browser, {last}", between(row, ends)),
         ):
             parts.setdefault(name, []).extend(values)
-        apart += len({number for number, _ in page["shown"]} & set(numbers))
+        apart += len({number for number, _ in page[last]} & set(numbers))
     return {
         "stages": {name: spread(values).rounded() for name, values in parts.items()},
         "overtaken": round(1 - apart / (len(numbers) * len(pages)), 4),
@@ -227,18 +277,17 @@ def _spent(chain: PageChain) -> dict[str, float]:
     return {**own, "all, browser included": sum(cpu_seconds(child.pid) for child in psutil.Process().children())}
 
 
-def _memory(chain: PageChain, browser: "Browser", cycles: int) -> dict[str, Any]:
+def _memory(chain: PageChain, cycles: int) -> dict[str, Any]:
     pid = chain.pid("panel-probed")
     found: dict[str, Any] = {"unused_mib": _rss_mib(pid), "cycles": []}
-    with new_context(browser) as context:
-        Viewer(context.new_page(), chain.url(0)).close()
-        chain.wait_open(0)
-        time.sleep(SETTLE_S)
+    with opened(chain) as pages:
+        pages.open(chain.query(0))
+        _close(chain, pages)
         found["before_mib"] = _rss_mib(pid)
         stream = Stream(chain.settings.kafka, chain.market, 1)
         stream.start()
         for _ in range(cycles):
-            found["cycles"].append(_cycle(chain, context, pid))
+            found["cycles"].append(_cycle(chain, pages, pid))
         newest = stream.end()
     chain.stored.wait(stream.places)
     _require_stored(chain, newest)
@@ -249,21 +298,33 @@ def _memory(chain: PageChain, browser: "Browser", cycles: int) -> dict[str, Any]
     return found
 
 
-def _cycle(chain: PageChain, context: Any, pid: int) -> dict[str, Any]:
-    viewers: list[Viewer] = []
+def _cycle(chain: PageChain, pages: Pages, pid: int) -> dict[str, Any]:
     points = []
+    there = 0
     for count in OPEN:
-        while len(viewers) < count:
-            viewers.append(Viewer(context.new_page(), chain.url(len(viewers))))
+        for number in range(there, count):
+            pages.open(chain.query(number))
+        there = count
         chain.wait_open(count)
         points.append({"sessions": count, "mib": _rss_mib(pid)})
-        chain.say(f"{NAME}, memory: {points[-1]}")
-    for number, viewer in enumerate(viewers):
-        require(f"page, errors of session {number}", viewer.errors, [])
-        viewer.close()
+    _close(chain, pages)
+    return {"points": points, "closed_mib": _rss_mib(pid)}
+
+
+def _close(chain: PageChain, pages: Pages) -> None:
+    pages.close()
     chain.wait_open(0)
     time.sleep(SETTLE_S)
-    return {"points": points, "closed_mib": _rss_mib(pid)}
+
+
+@contextmanager
+def opened(chain: PageChain) -> Iterator[Pages]:
+    """Open pages without a browser; at the end they are closed."""
+    pages = Pages(chain.address)
+    try:
+        yield pages
+    finally:
+        pages.end()
 
 
 def _rss_mib(pid: int) -> float:

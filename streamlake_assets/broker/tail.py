@@ -47,6 +47,9 @@ class TailReader:
         self._partitions: list[int] = []
         self._log = structlog.get_logger(component="tail", topic=topic)
         self._consumer = Consumer({**client_config(bootstrap), **_CONFIG})
+        # A question on the follower's own connection is answered after the fetches that wait there for messages, 100 ms
+        # for each partition: once a second nothing would be taken for that long.
+        self._asking = Consumer({**client_config(bootstrap), **_CONFIG})
 
     def find(self, timeout_s: float) -> None:
         """Ask the cluster for the topic: the cheapest test whether both are there.
@@ -55,7 +58,7 @@ class TailReader:
             TryLaterError: one of them is not.
         """
         try:
-            described = self._consumer.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
+            described = self._asking.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
         except KafkaException as error:
             raise TryLaterError(f"{self._topic}: {error.args[0].str()}") from error
         if described.error is not None:
@@ -109,12 +112,13 @@ class TailReader:
     def close(self) -> None:
         """Let go of the broker."""
         self._consumer.close()
+        self._asking.close()
 
     def _watermarks(self, timeout_s: float) -> dict[int, tuple[int, int]]:
         found = {}
         for number in self._partitions:
             try:
-                marks = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=timeout_s)
+                marks = self._asking.get_watermark_offsets(TopicPartition(self._topic, number), timeout=timeout_s)
             except KafkaException as error:
                 raise TryLaterError(f"{self._topic}[{number}]: {error.args[0].str()}") from error
             if marks is None:

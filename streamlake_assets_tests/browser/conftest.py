@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from benchmarks.sockets import Pages
 from benchmarks.viewing import chromium
 from streamlake_assets.servers.home import Home
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.settings import Settings
-from streamlake_assets_tests.browser.sockets import Pages
 from streamlake_assets_tests.browser.viewing import Opener, serve_page, viewers
 from streamlake_assets_tests.conftest import print_line, settings_in
 

@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from benchmarks.probe_names import PROBE, PROBE_PATH
+from benchmarks.sockets import Pages, token_of
 from panel_app.serving import PATH, PING_S
 from streamlake_assets.servers.document_store import LocalDocumentStore
 from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.waiting import wait_until
 from streamlake_assets.settings import Settings
-from streamlake_assets_tests.browser.sockets import Pages, token_of
 from streamlake_assets_tests.browser.viewing import Served, served_page
 from streamlake_assets_tests.conftest import print_line
 from streamlake_assets_tests.panel.page_data import daily, migrate, publish, store_topic

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from benchmarks.sockets import Pages
 from panel_app.selection import ViewName
 from panel_app.shell import TITLES
 from streamlake_assets.broker.publisher import Publisher
@@ -23,7 +24,6 @@ from streamlake_assets.stores import ledger
 from streamlake_assets.stores.documents import DocumentStore
 from streamlake_assets.stores.mysql import make_engine
 from streamlake_assets.stores.operations import beat
-from streamlake_assets_tests.browser.sockets import Pages
 from streamlake_assets_tests.browser.viewing import WAIT_MS, Opener, Viewer
 from streamlake_assets_tests.panel.page_data import (
     daily,

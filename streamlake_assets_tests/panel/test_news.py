@@ -3,9 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
-from panel_app.news import LEAST_S, News
+from panel_app.news import EARLY_S, EVERY_S, News
 
 
 class Page:
@@ -18,9 +19,10 @@ class Page:
     def add_next_tick_callback(self, work: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(work)
 
-    def look(self) -> None:
+    def look(self) -> bool:
         self.looks.append(asyncio.get_running_loop().time())
         self.looked.set()
+        return True
 
     async def next(self) -> None:
         await asyncio.wait_for(self.looked.wait(), 10)
@@ -49,9 +51,23 @@ def test_the_first_change_is_shown_at_once_and_what_follows_together() -> None:
         page.looked.clear()
         await page.next()
         # twice as long as until a third look, if there were one
-        await asyncio.sleep(2 * LEAST_S)
+        await asyncio.sleep(2 * EVERY_S)
         first, second = page.looks
-        assert second - first >= LEAST_S
+        assert second - first >= EVERY_S - EARLY_S
+
+    ran(story)
+
+
+def test_over_time_a_page_looks_ten_times_a_second_at_most() -> None:
+    async def story(news: News) -> None:
+        page = Page()
+        news.join(page, page.look)
+        for _ in range(12):
+            news.spread()
+            await page.next()
+        gaps = [after - before for before, after in pairwise(page.looks)]
+        assert min(gaps) >= EVERY_S - EARLY_S
+        assert page.looks[-1] - page.looks[0] >= len(gaps) * EVERY_S - EARLY_S
 
     ran(story)
 
@@ -88,7 +104,7 @@ def test_a_page_that_has_left_is_not_woken_by_what_was_on_its_way() -> None:
         news.join(other, other.look)
         news.spread()
         await other.next()
-        await asyncio.sleep(2 * LEAST_S)
+        await asyncio.sleep(2 * EVERY_S)
         assert (gone.looks, len(there.looks)) == ([], 1)
 
     ran(story)
@@ -98,10 +114,10 @@ def test_what_comes_while_a_page_looks_is_looked_at_again() -> None:
     async def story(news: News) -> None:
         page = Page()
 
-        def look() -> None:
+        def look() -> bool:
             if not page.looks:
                 news.spread()
-            page.look()
+            return page.look()
 
         news.join(page, look)
         news.spread()

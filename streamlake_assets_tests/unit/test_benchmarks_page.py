@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import asked_report, made_history, page_chain, report
-from benchmarks.cases.page import stages
+from benchmarks.cases.page import stages, updates_of
 from benchmarks.page_chain import HISTORY, PER_SESSION, Market, Sent
 from benchmarks.probe_names import FIRST
 from benchmarks.samples import Goal, between, first_sights, growth, spread
@@ -64,14 +64,26 @@ def test_the_wait_for_the_tick_stands_apart_in_every_session() -> None:
     assert found["overtaken"] == 0.25
     assert parts["source to broker"]["most"] == 10
     assert parts["broker to server process"]["most"] == 2
-    assert parts["wait for the session's tick"]["most"] == 200
-    assert parts["wait for the session's tick"]["least"] == 5
-    assert parts["tick to browser"]["most"] == 2
+    assert parts["wait for the session's turn"]["most"] == 200
+    assert parts["wait for the session's turn"]["least"] == 5
+    assert parts["turn to browser"]["most"] == 2
     assert parts["browser to the end of its frame"]["p50"] == 11
     assert parts["broker to browser, shown"]["most"] == 220
     assert parts["row to browser, shown"]["most"] == 219
     assert parts["the same without the wait"]["most"] == 20
     assert parts["broker to browser, shown"]["samples"] == 4
+    undrawn = stages(sent, arrived, taken, [{"got": quick["got"]}, {"got": slow["got"]}])
+    assert undrawn["stages"]["broker to browser, got"]["most"] == 204
+    assert undrawn["stages"]["row to browser, got"]["least"] == 8
+    assert not any("frame" in name for name in undrawn["stages"])
+    assert undrawn["overtaken"] == 0.25
+
+
+def test_updates_are_known_in_messages_by_their_volumes() -> None:
+    patch = '{"patches":{"close":[[3,12.5]],"volume":[[3,10000007.0]],"left":[[3,1357171200000]]}}'
+    stream = '{"data":{"volume":[10000008,10000009],"n":[1,2]}}'
+    others = '{"patches":{"volume":[[3,99999.0]],"left":[[3,210000010.0]],"x":[1.10000007]}}'
+    assert updates_of([(5.0, patch), (6.0, others), (7.0, stream)]) == [(7, 5.0), (9, 7.0)]
 
 
 def test_an_update_that_a_browser_never_showed_is_no_sample_but_a_failure() -> None:
@@ -163,7 +175,7 @@ def test_a_history_is_cut_into_its_years_without_loss() -> None:
 
 def good_page() -> dict[str, Any]:
     part = spread([1.0, 2.0, 3.0]).rounded()
-    names = ("broker to browser, shown", "wait for the session's tick")
+    names = ("broker to browser, shown", "wait for the session's turn")
     return {
         "case": "page",
         "servers": ["a broker", "a database"],
@@ -185,11 +197,23 @@ def good_page() -> dict[str, Any]:
             "cores": {"consumer": 0.1},
             "busy_before_percent": 3.0,
         },
+        "to_socket": {
+            "sessions": 8,
+            "rate": 10,
+            "seconds": 60,
+            "updates": 600,
+            "stages": {"broker to browser, got": {**part, "p99": 39.0}},
+            "overtaken": 0.0,
+            "producer_late_ms": part,
+            "cores": {"consumer": 0.1},
+            "busy_before_percent": 3.0,
+        },
         "memory": {
             "unused_mib": 200.0,
             "before_mib": 250.0,
             "cycles": [
-                {"points": [{"sessions": 1, "mib": 251.0}, {"sessions": 50, "mib": 349.0}], "closed_mib": 300.0}
+                {"points": [{"sessions": 1, "mib": 251.0}, {"sessions": 50, "mib": 300.0}], "closed_mib": 300.0},
+                {"points": [{"sessions": 1, "mib": 301.0}, {"sessions": 50, "mib": 360.0}], "closed_mib": 360.0},
             ],
             "mib_per_session": 2.0,
             "after_mib": 300.0,
@@ -201,8 +225,9 @@ def test_the_report_of_the_page_tells_what_was_not_reached() -> None:
     (text,) = asked_report.sections({"page": good_page()})
     assert "| a new viewer: canvas and candles drawn | 2 | 1,400 | 1,600 | ≤ 1500 | **not reached** |" in text
     assert "| a new viewer: first content | 2 | 300 | 310 | ≤ 1500 | goal |" in text
-    assert "119 ms, goal ≤ 40 (gate 120): gate." in text
-    assert "it is 1.20 of what it was, goal ≤ 1.1: **not reached**" in text
+    assert "to the frame: 119 ms, goal ≤ 40 (gate 120): gate." in text
+    assert "to the socket: 39.0 ms, goal ≤ 40 (gate 120): goal." in text
+    assert "With 50 sessions for the last time it is 1.20 of the first time, goal ≤ 1.1: **not reached**" in text
 
 
 def test_a_result_of_named_cases_alone_has_a_report_with_its_machine() -> None:

@@ -1,12 +1,13 @@
 """Pages as a browser opens them, without the browser: address, websocket, whole document; then all is read.
 
-Belongs here: the messages of such a page. Stays out: what is expected of them (the tests), pages in Chromium
-(``viewing``).
+Belongs here: the messages of such a page and when they came. Stays out: what is expected of them (tests, cases), pages
+in Chromium (``viewing``).
 """
 
 import asyncio
 import re
 import threading
+import time
 import urllib.request
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from panel_app.serving import PATH
+from streamlake_assets.errors import StreamlakeError
 
 Result = TypeVar("Result")
 WAIT_S = 60
@@ -34,10 +36,11 @@ class OpenPage:
         self._loop = loop
         self._connection = connection
         self.document = ""
-        self._heard: list[str] = []
+        self._heard: list[tuple[float, str]] = []
         self._news = threading.Condition()
 
     async def fetch(self) -> None:
+        """Fetch the document; from then on everything that comes is read."""
         await self._until('"ACK"')
         await self._send(_FETCH)
         await self._until('"PULL-DOC-REPLY"')
@@ -46,14 +49,21 @@ class OpenPage:
         self._loop.create_task(self._read())
 
     def say_drawn(self) -> None:
+        """Say what a browser says when all is drawn; from then on the server changes the page."""
         asyncio.run_coroutine_threadsafe(self._send(_READY), self._loop).result(WAIT_S)
 
     def hears(self, word: str) -> bool:
         """Whether a message with this word comes, or came since the document was fetched."""
         with self._news:
-            return self._news.wait_for(lambda: any(word in one for one in self._heard), WAIT_S)
+            return self._news.wait_for(lambda: any(word in one for _, one in self._heard), WAIT_S)
+
+    def heard(self) -> list[tuple[float, str]]:
+        """Return what came since the document was fetched, each with its time by the machine's clock in ms."""
+        with self._news:
+            return list(self._heard)
 
     async def close(self) -> None:
+        """Close the socket."""
         self._connection.close()
 
     async def _send(self, parts: tuple[str, ...]) -> None:
@@ -69,7 +79,7 @@ class OpenPage:
     async def _read(self) -> None:
         while (part := await self._connection.read_message()) is not None:
             with self._news:
-                self._heard.append(str(part))
+                self._heard.append((1000 * time.time(), str(part)))
                 self._news.notify_all()
 
 
@@ -98,6 +108,7 @@ class Pages:
         self._open.clear()
 
     def end(self) -> None:
+        """Close all pages and the thread."""
         self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -117,5 +128,6 @@ def token_of(address: str, query: str = "") -> str:
     """Open the page's address, which makes a session, and return its token."""
     with urllib.request.urlopen(f"{address}{PATH}{query}", timeout=WAIT_S) as answer:  # noqa: S310  # ours
         found = re.search(r'"token":"([^"]+)"', answer.read().decode())
-    assert found is not None
+    if found is None:
+        raise StreamlakeError(f"{address}{PATH} answered without a session")
     return found[1]
