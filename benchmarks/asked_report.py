@@ -37,7 +37,7 @@ def sections(asked: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _page(found: Mapping[str, Any]) -> str:
     about = f"{found['browser']}; {found['candles']:,} candles. Servers: {'; '.join(found['servers'])}."
     blocks = ["## The page in a browser", about, _paint(found["paint"])]
-    ways = [_to_browser(found["to_browser"], "shown"), _to_browser(found["to_socket"], "got")]
+    ways = map(_to_browser, found["to_browser"])
     return "\n\n".join([*blocks, *ways, _memory(found["memory"])])
 
 
@@ -62,23 +62,24 @@ def _paint(found: Mapping[str, Any]) -> str:
     return f"### First paint\n\n{table(head, rows)}\n\n{busy}"
 
 
-def _to_browser(found: Mapping[str, Any], last: str) -> str:
-    drawn = last == "shown"
-    judged = found["stages"][f"broker to browser, {last}"]
+def _to_browser(found: Mapping[str, Any]) -> str:
+    drawn = found["drawn"]
+    where = "frame" if drawn else "socket"
+    judged = found["stages"]["broker to browser, shown" if drawn else "broker to browser, got"]["p99"]
     rows = [(name, *(number(values[part]) for part in _PARTS)) for name, values in found["stages"].items()]
     cores = ", ".join(f"{name} {used}" for name, used in found["cores"].items())
-    late = found["producer_late_ms"]
+    late = found["producer_late_ms"]["p99"]
+    who = f"{drawn} of them in browsers on the same processors, the others draw nothing" if drawn else "none is drawn"
     return "\n\n".join(
         [
-            "### From the broker to the frame" if drawn else "### From the broker to sessions that draw nothing",
-            f"{found['sessions']} sessions, {found['rate']} updates/s for {found['seconds']} s: "
-            f"{found['updates']:,} updates"
-            + (f" in {found['sessions']} browsers on the same processors." if drawn else "."),
+            f"### From the broker to {found['sessions']} sessions, {drawn} drawn",
+            f"{found['sessions']} sessions, {who}; {found['rate']} updates/s for {found['seconds']} s: "
+            f"{found['updates']:,} updates.",
             table(("ms", *("greatest" if part == "most" else part for part in _PARTS)), rows),
-            f"p99 from the broker's time to the {'frame' if drawn else 'socket'}: {number(judged['p99'])} ms, goal "
-            f"{TO_BROWSER.said}: {TO_BROWSER.verdict(judged['p99'])}. {found['overtaken']:.1%} of the updates were "
-            f"overtaken before their turn. Cores used: {cores}. The producer was late by p99 {number(late['p99'])} ms. "
-            f"Processors before: {found['busy_before_percent']:.0f} %.",
+            f"p99 from the broker's time to the {where}: {number(judged)} ms, goal {TO_BROWSER.said}: "
+            f"{TO_BROWSER.verdict(judged)}. {found['overtaken']:.1%} of the updates were overtaken before their turn. "
+            f"Cores used: {cores}. The producer was late by p99 {number(late)} ms. Processors before: "
+            f"{found['busy_before_percent']:.0f} %.",
         ]
     )
 

@@ -29,6 +29,16 @@ _READY = (
 """That everything is drawn, as a browser says it."""
 
 
+_PROBE = re.compile(r'"name":"Range1d","id":"([^"]+)","attributes":\{"name":"probe"')
+_SENT = re.compile(r'"model":\{"id":"([^"]+)"\},"attr":"start","new":(\d+)')
+
+
+def _drawn(probe: str, frames: str) -> tuple[str, ...]:
+    """That so many frames are drawn: the page sends no more of them before a browser says so."""
+    event = f'{{"kind":"ModelChanged","model":{{"id":"{probe}"}},"attr":"end","new":{frames}}}'
+    return ('{"msgid":"3","msgtype":"PATCH-DOC"}', "{}", f'{{"events":[{event}]}}')
+
+
 class OpenPage:
     """One open page; what the server sends to it is read at once."""
 
@@ -36,6 +46,9 @@ class OpenPage:
         self._loop = loop
         self._connection = connection
         self.document = ""
+        self.draws = True
+        """Whether it says of what it was sent that it is drawn, as a browser does that is not busy."""
+        self._probe = self._frames = ""
         self._heard: list[tuple[float, str]] = []
         self._news = threading.Condition()
 
@@ -46,11 +59,18 @@ class OpenPage:
         await self._until('"PULL-DOC-REPLY"')
         await self._until("{}")
         self.document = await self._until("roots")
+        found = _PROBE.search(self.document)
+        self._probe = found[1] if found else ""
         self._loop.create_task(self._read())
 
     def say_drawn(self) -> None:
         """Say what a browser says when all is drawn; from then on the server changes the page."""
         asyncio.run_coroutine_threadsafe(self._send(_READY), self._loop).result(WAIT_S)
+
+    def draw(self) -> None:
+        """Say that all that was sent is drawn, and from now on at once."""
+        self.draws = True
+        asyncio.run_coroutine_threadsafe(self._send(_drawn(self._probe, self._frames)), self._loop).result(WAIT_S)
 
     def hears(self, word: str) -> bool:
         """Whether a message with this word comes, or came since the document was fetched."""
@@ -78,9 +98,14 @@ class OpenPage:
 
     async def _read(self) -> None:
         while (part := await self._connection.read_message()) is not None:
+            at = 1000 * time.time()
             with self._news:
-                self._heard.append((1000 * time.time(), str(part)))
+                self._heard.append((at, str(part)))
                 self._news.notify_all()
+            if (sent := _SENT.search(str(part))) and sent[1] == self._probe:
+                self._frames = sent[2]
+                if self.draws:
+                    await self._send(_drawn(self._probe, self._frames))
 
 
 class Pages:

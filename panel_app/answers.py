@@ -53,7 +53,7 @@ export function render({ model }) {
 
 
 class Contents(JSComponent):
-    """Buttons that bring a titled section of the view into sight; a long view begins with them."""
+    """Links that bring a titled section of the view into sight; a long view begins with them."""
 
     titles = param.List(default=[])
     _esm = """
@@ -66,15 +66,16 @@ export function render({ model }) {
     ...(one.matches("section > h2") ? [one] : []), ...(one.shadowRoot ? headings(one.shadowRoot) : []),
   ]);
   for (const title of model.titles) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "pick";
-    button.textContent = title;
-    button.addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = "#";
+    link.className = "small";
+    link.textContent = title;
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
       const found = headings(document).find(one => one.textContent === title && one.checkVisibility());
       if (found) { found.scrollIntoView({ block: "start" }); }
     });
-    box.append(button);
+    box.append(link);
   }
   return box;
 }
@@ -177,7 +178,7 @@ def pick_table() -> Any:
 
 
 def contents(*titles: str) -> Any:
-    """Return buttons that lead to the sections of these titles."""
+    """Return links that lead to the sections of these titles."""
     made: Any = Contents
     return made(titles=list(titles), stylesheets=[markup.STYLE], **WIDE)
 

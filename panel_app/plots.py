@@ -166,12 +166,6 @@ def means(bars: Sequence[PageBar], first: int) -> dict[str, list[Any]]:
     return made
 
 
-def means_at(bars: Sequence[PageBar], first: int, start: int, end: int) -> dict[str, list[Any]]:
-    """Return the moving averages of the bars at places ``start`` to ``end`` - 1; ``first`` is the number of place 0."""
-    lead = max(0, start - LONGEST_MEAN + 1)
-    return {name: values[start - lead :] for name, values in means(bars[lead:end], first + lead).items()}
-
-
 def bar_label(bar_time: dt.datetime, interval: Interval, exchange: str) -> str:
     """Return a bar's date, or date and time, at its exchange."""
     local = bar_time.astimezone(exchange_zone(exchange))

@@ -73,7 +73,11 @@ def latency(answer: OperationsAnswer, to_page: Percentiles, now: dt.datetime) ->
             answer.to_documents,
             "batch's record to the refresh, refreshes seen by this page server",
         ),
-        ("Kafka to page", to_page, "broker's time to this server; the browser gets it within 100 ms more"),
+        (
+            "Kafka to page",
+            to_page,
+            "broker's time to this server; the browser is sent it at once",
+        ),
     ]
     rows = [
         (

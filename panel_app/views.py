@@ -15,6 +15,7 @@ from panel_app import markup, plots
 from panel_app.answers import column
 from panel_app.board import KAFKA, MYSQL
 from panel_app.data_store import DataStore
+from panel_app.pace import Pace
 from panel_app.selection import Selection, choose, ranges_of, valid_range
 from panel_app.series import MOST_BARS, Delta
 from panel_app.signal_marks import signal_columns
@@ -50,6 +51,9 @@ class LiveView:
         self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0), sx=plain)
         self._range = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 0), sx=plain)
         self.chart = plots.make_chart()
+        self._pace = Pace(self.look)
+        # no picture shows it: it is there to be in the page
+        self.chart.price.tags = [self._pace.probe]
         self._watch_list = WatchList(store, self._choose_instrument)
         self.controls: Sequence[Any] = (self._interval, self._range)
         self.body = self._layout()
@@ -64,11 +68,13 @@ class LiveView:
             self._watch_list.tick()
 
     def look(self) -> bool:
-        """Show what is new in the series; return whether there was anything."""
+        """Show what is new in the series, unless the browser is busy with what came before; return whether it did."""
         delta = None if self._selection is None else self._store.delta(self._selection.key, self._cursor)
-        if delta is not None:
-            self._show(delta)
-        return delta is not None
+        if delta is None or not self._pace.may_send():
+            return False
+        self._show(delta)
+        self._pace.sent()
+        return True
 
     def rest(self) -> None:
         """Stay as it is while another view is shown; its series is kept, so coming back is quick."""
@@ -174,12 +180,8 @@ class LiveView:
             made = plots.row(bar, number, self._selection.interval, self._selection.instrument.exchange)
             for name, value in made.items():
                 patches[name].append((number - first, value))
+        # the browser makes the moving averages of them
         self.chart.bars.patch(patches)
-        # an average moves with each bar of its window
-        places = [self._numbers[bar.bar_time] - first for bar in changed]
-        start, end = min(places), min(max(places) + plots.LONGEST_MEAN, len(self._bars))
-        rows = plots.means_at(self._ordered(), first, start, end)
-        self.chart.means.patch({name: list(enumerate(values, start)) for name, values in rows.items()})
 
     def _append(self, fresh: list[PageBar]) -> None:
         assert self._selection is not None  # noqa: S101
@@ -194,8 +196,6 @@ class LiveView:
         )
         self.chart.bars.stream(made, rollover=MOST_BARS)
         bars = self._ordered()
-        rows = plots.means_at(bars, min(self._numbers.values()), len(bars) - len(fresh), len(bars))
-        self.chart.means.stream(dict(rows), rollover=MOST_BARS)
         for bar in bars[: max(0, len(bars) - MOST_BARS)]:
             del self._numbers[bar.bar_time], self._bars[bar.bar_time]
 

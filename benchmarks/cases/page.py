@@ -17,9 +17,9 @@ each session takes it up, so that this wait stands apart. An update that a later
 when that one is. Checked: every session shows the newest update and as many candles as there are sessions, the tables
 hold them, and no page had an error.
 
-To the socket: the same with eight sessions that speak the browser's protocol and draw nothing, so that what the server
-takes can be told from what eight browsers take that draw on the server's processors. The end is when the message with
-the update was read from the session's websocket.
+The same again with one of the eight in a browser and with none: the others speak the browser's protocol and draw
+nothing, so that what the server takes can be told from what eight browsers take that draw on the server's processors.
+Their end is when the message with the update was read from the session's websocket.
 
 Memory: resident memory of the server process (with the plug-in, which counts its open sessions) with 1, 10, 25 and 50
 such sessions open while an update a second arrives, and when all are closed again. The measure is the process after its
@@ -54,6 +54,8 @@ NAME = "page"
 LOADS = 10
 WARM_LOADS = 3
 SESSIONS = 8
+DRAWN = (SESSIONS, 1, 0)
+"""How many of the sessions are in a browser."""
 RATE = 10
 WARM_S = 15
 SECONDS = {"quick": 60, "full": 180}
@@ -88,10 +90,10 @@ def run(profile: str, say: Say) -> dict[str, Any]:
         found["paint"] = _paint(chain, browser)
         chain.stack.supervisor.stop("panel")
         chain.serve("panel-probed", probed=True)
-        found["to_browser"] = _to_browser(chain, browser, SECONDS[profile])
-        chain.stack.supervisor.restart("panel-probed")
-        found["to_socket"] = _to_socket(chain, SECONDS[profile])
-        chain.stack.supervisor.restart("panel-probed")
+        found["to_browser"] = []
+        for drawn in DRAWN:
+            found["to_browser"].append(_to_browser(chain, browser, SECONDS[profile], drawn))
+            chain.stack.supervisor.restart("panel-probed")
         found["memory"] = _memory(chain, CYCLES[profile])
     return found
 
@@ -122,34 +124,29 @@ def _load(chain: PageChain, context: Any) -> dict[str, float]:
     return found
 
 
-def _to_browser(chain: PageChain, browser: "Browser", seconds: int) -> dict[str, Any]:
+def _to_browser(chain: PageChain, browser: "Browser", seconds: int, drawn: int) -> dict[str, Any]:
+    """Stream to the sessions, of which so many are in a browser; the others draw nothing."""
     with ExitStack() as stack:
-        contexts = [stack.enter_context(new_context(browser)) for _ in range(SESSIONS)]
+        contexts = [stack.enter_context(new_context(browser)) for _ in range(drawn)]
         viewers = [Viewer(one.new_page(), chain.url(number)) for number, one in enumerate(contexts)]
+        pages = stack.enter_context(opened(chain))
+        sockets = [pages.open(chain.query(number)) for number in range(drawn, SESSIONS)]
         chain.wait_open(SESSIONS)
         for viewer in viewers:
             viewer.note_updates(FIRST)
-        newest, sent, found = _streamed(chain, seconds, lambda bar: _require_shown(chain, viewers, bar))
-        _require_stored(chain, newest)
-        found |= stages(sent, *_noted(chain), [viewer.updates() for viewer in viewers])
-    chain.say(f"{NAME}, {SESSIONS} browsers at {RATE}/s: {found['stages']}")
-    return found
-
-
-def _to_socket(chain: PageChain, seconds: int) -> dict[str, Any]:
-    with opened(chain) as pages:
-        sockets = [pages.open(chain.query(number)) for number in range(SESSIONS)]
-        chain.wait_open(SESSIONS)
 
         def shown(newest: Bar) -> None:
+            _require_shown(chain, viewers, newest)
             word = str(int(newest.volume or 0))
-            require("page, sessions that heard the newest", sum(one.hears(word) for one in sockets), SESSIONS)
+            require("page, sessions that heard the newest", sum(one.hears(word) for one in sockets), len(sockets))
 
         newest, sent, found = _streamed(chain, seconds, shown)
         _require_stored(chain, newest)
-        found |= stages(sent, *_noted(chain), [{"got": updates_of(one.heard())} for one in sockets])
-    chain.say(f"{NAME}, {SESSIONS} sessions that draw nothing at {RATE}/s: {found['stages']}")
-    return found
+        seen = [viewer.updates() for viewer in viewers]
+        seen += [{"got": updates_of(one.heard())} for one in sockets]
+        found |= stages(sent, *_noted(chain), seen)
+    chain.say(f"{NAME}, {SESSIONS} sessions, {drawn} drawn, at {RATE}/s: {found['stages']}")
+    return {"drawn": drawn, **found}
 
 
 def _streamed(

@@ -4,6 +4,7 @@ The broker is this module's own, because one test stops it.
 """
 
 import time
+import urllib.request
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,9 @@ import panel
 import pytest
 from playwright.sync_api import Browser
 
+from benchmarks.sockets import Pages
 from panel_app.data_store import DataStore
+from panel_app.pace import MOST_AHEAD
 from panel_app.serving import PATH
 from panel_app.shell import make_page
 from streamlake_assets.market.types import AssetClass, Instrument, Interval, Status
@@ -44,6 +47,15 @@ LAST_NOTE = """() => {
   const bars = Bokeh.documents[0].get_model_by_name("bars");
   return bars.data.note[bars.data.n.length - 1];
 }"""
+
+AVERAGE_APART = """() => {
+  const page = Bokeh.documents[0], close = page.get_model_by_name("bars").data.close;
+  const average = page.get_model_by_name("means").data.short, count = close.length;
+  let sum = 0;
+  for (let place = count - 20; place < count; place++) { sum += close[place]; }
+  return average[count - 1] - sum / 20;
+}"""
+"""How far the newest average is from the mean of the newest 20 closes that are drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +98,30 @@ def test_published_bars_appear_as_candles_within_five_seconds(viewer: Opener, se
         assert page.page.evaluate(LAST_NOTE) == "provisional"
         publish(settings, [daily("ACME", number)])
         page.waits_for(f"({LAST_NOTE})() == 'settled'", 5_000)
+        page.waits_for(f"Math.abs(({AVERAGE_APART})()) < 1e-9")
         page.sees(".candles", rf"candles: {number + 1}; last: {day(number)}")
+
+
+def test_a_browser_that_is_busy_drawing_is_sent_the_newest_bar_when_it_is_ready(
+    pages: Pages, settings: Settings
+) -> None:
+    quick, busy = (pages.open("?symbol=ACME&interval=1d") for _ in range(2))
+    busy.draws = False
+    bars = [daily("ACME", number, close=f"{number}.125") for number in range(DAYS + 10, DAYS + 22)]
+    for bar in bars:
+        publish(settings, [bar])
+        assert quick.hears(f"{bar.close}")
+    frames = [text for _, text in busy.heard() if any(f"{bar.close}" in text for bar in bars)]
+    assert 0 < len(frames) <= MOST_AHEAD
+    assert f"{bars[-1].close}" not in "".join(frames)
+    busy.draw()
+    assert busy.hears(f"{bars[-1].close}")
+
+
+def test_words_come_before_the_scripts(address: str) -> None:
+    with urllib.request.urlopen(f"{address}{PATH}", timeout=30) as answer:  # noqa: S310  # ours
+        text = answer.read().decode()
+    assert text.index("<b>streamlake</b><span>loading</span>") < text.index("<script")
 
 
 def test_another_instrument_and_interval_can_be_chosen_and_the_address_follows(viewer: Opener) -> None:

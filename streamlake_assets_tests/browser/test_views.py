@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.sockets import Pages
+from panel_app.quality_view import SECTIONS
 from panel_app.selection import ViewName
 from panel_app.shell import TITLES
 from streamlake_assets.broker.publisher import Publisher
@@ -60,6 +61,16 @@ TOO_LOW = """() => {
   return found;
 }"""
 """Parts that are lower than what is in them."""
+IN_SIGHT = """(title) => {
+  const found = (root) => [...root.querySelectorAll("*")].flatMap(one => [
+    ...(one.matches("section > h2") && one.textContent === title ? [one] : []),
+    ...(one.shadowRoot ? found(one.shadowRoot) : []),
+  ]);
+  return found(document).some(one => {
+    const place = one.getBoundingClientRect();
+    return place.height > 0 && place.top > -1 && place.bottom < window.innerHeight;
+  });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +181,9 @@ def test_a_dead_letter_shows_reason_place_and_payload_and_runs_nothing(viewer: O
     page.sees(".badge", "every message is counted once")
     page.sees("section", "Latency by hop")
     page.sees("section", "Lag by partition")
+    for title in SECTIONS:
+        page.page.get_by_role("navigation").get_by_role("link", name=title, exact=True).click()
+        page.waits_for(f"({IN_SIGHT})({title!r})")
     page.page.get_by_role("button", name="payload").first.click()
     page.sees("pre", re.escape("<img src=x onerror=alert(1)>"))
     page.sees("pre", "streamlake dead-letters replay")

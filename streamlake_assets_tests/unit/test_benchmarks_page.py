@@ -175,7 +175,6 @@ def test_a_history_is_cut_into_its_years_without_loss() -> None:
 
 def good_page() -> dict[str, Any]:
     part = spread([1.0, 2.0, 3.0]).rounded()
-    names = ("broker to browser, shown", "wait for the session's turn")
     return {
         "case": "page",
         "servers": ["a broker", "a database"],
@@ -186,28 +185,24 @@ def good_page() -> dict[str, Any]:
             "again": [{"first_ms": 200.0, "chart_ms": 900.0}],
             "busy_before_percent": 3.0,
         },
-        "to_browser": {
-            "sessions": 8,
-            "rate": 10,
-            "seconds": 60,
-            "updates": 600,
-            "stages": {key: {**part, "p99": 119.0} for key in names},
-            "overtaken": 0.1,
-            "producer_late_ms": part,
-            "cores": {"consumer": 0.1},
-            "busy_before_percent": 3.0,
-        },
-        "to_socket": {
-            "sessions": 8,
-            "rate": 10,
-            "seconds": 60,
-            "updates": 600,
-            "stages": {"broker to browser, got": {**part, "p99": 39.0}},
-            "overtaken": 0.0,
-            "producer_late_ms": part,
-            "cores": {"consumer": 0.1},
-            "busy_before_percent": 3.0,
-        },
+        "to_browser": [
+            {
+                "drawn": drawn,
+                "sessions": 8,
+                "rate": 10,
+                "seconds": 60,
+                "updates": 600,
+                "stages": {
+                    "wait for the session's turn": part,
+                    f"broker to browser, {'shown' if drawn else 'got'}": {**part, "p99": p99},
+                },
+                "overtaken": 0.1,
+                "producer_late_ms": part,
+                "cores": {"consumer": 0.1},
+                "busy_before_percent": 3.0,
+            }
+            for drawn, p99 in ((8, 119.0), (0, 39.0))
+        ],
         "memory": {
             "unused_mib": 200.0,
             "before_mib": 250.0,
