@@ -69,7 +69,7 @@ def _to_browser(found: Mapping[str, Any]) -> str:
     rows = [(name, *(number(values[part]) for part in _PARTS)) for name, values in found["stages"].items()]
     cores = ", ".join(f"{name} {used}" for name, used in found["cores"].items())
     late = found["producer_late_ms"]["p99"]
-    who = f"{drawn} of them in browsers on the same processors, the others draw nothing" if drawn else "none is drawn"
+    who = f"{drawn} drawn by a browser on the same processors, the others draw nothing" if drawn else "none is drawn"
     return "\n\n".join(
         [
             f"### From the broker to {found['sessions']} sessions, {drawn} drawn",
@@ -137,8 +137,6 @@ def _cache(found: Mapping[str, Any]) -> str:
             # the goal speaks of the SQL behind the page
             bound = f", goal {CACHE.said}: {CACHE.verdict(value.median)}" if to == "sql_s" else ""
             said.append(f"- {what}: {value.median:.4f} ({value.least:.4f} to {value.greatest:.4f}){bound}.")
-    if (cut := found["differences_with_the_pages_bound"]) is not None:
-        said.append(f"- With the page's own bound on rows, SQL's table differs from the documents' in {cut:,} places.")
     return "\n\n".join(
         [
             "## Key indicators from documents and from SQL",
