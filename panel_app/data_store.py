@@ -98,7 +98,7 @@ class DataStore:
             self._watched.setdefault(key, Watched(Series()))
         self.wake.set()
         # it may be here already
-        self.news.spread()
+        self.news.spread(key)
 
     def unwatch(self, key: SeriesKey) -> None:
         """Let go of a series; the last viewer frees it."""
@@ -312,7 +312,7 @@ class DataStore:
             watched.series.replace(join_history(documents, rows))
             for bar in self._buffer.of(key):
                 watched.series.merge(bar)
-        self.news.spread()
+        self.news.spread(key)
 
     def release(self) -> bool:
         """Let go of tail bars that the tables have, unless a series is being read; return whether it could be done."""
@@ -350,7 +350,8 @@ class DataStore:
 
     def arrived(self, decoded: Iterable[tuple[Message, Bar | None]]) -> None:
         """Merge arrivals; None stands for a message that is no bar, which only shows that something came."""
-        now, live, shown = self.now(), 0, False
+        now, live = self.now(), 0
+        changed: set[SeriesKey] = set()
         with self._lock:
             for message, bar in decoded:
                 last = self._last_broker_time
@@ -358,22 +359,21 @@ class DataStore:
                 if self._tail_since is not None and message.broker_time >= self._tail_since:
                     live += 1
                     self._reached.append(max(0.0, (now - message.broker_time).total_seconds()))
-                if bar is not None:
-                    shown |= self._merge(bar, message)
+                if bar is not None and self._merge(bar, message):
+                    changed.add(SeriesKey(bar.instrument, bar.interval))
             if live:
                 self._arrivals.append((time.monotonic(), live))
-        if shown:
-            self.news.spread()
+        self.news.spread(*changed)
 
     def _merge(self, bar: Bar, message: Message) -> bool:
-        """Take a bar in; return whether a series that is shown may have changed."""
+        """Take a bar in; return whether a series that is shown has changed."""
         key = SeriesKey(bar.instrument, bar.interval)
         kept = tail_bar(bar, self._overview.ranks.get(bar.source, DEFAULT_RANK))
         self._buffer.add(key, kept, message.partition, message.offset)
         watched = self._watched.get(key)
         if watched is None or not watched.series.generation:
             return False
-        watched.series.merge(kept)
+        changed = watched.series.merge(kept)
         if watched.series.unsure:
             self.wake.set()
-        return True
+        return changed

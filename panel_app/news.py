@@ -8,7 +8,7 @@ happens. Here the first change after a pause is shown at once; what follows too 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from tornado.ioloop import IOLoop
@@ -26,12 +26,19 @@ class News:
     def __init__(self) -> None:
         self._pages: dict[Any, _Page] = {}
         self._loop: IOLoop | None = None
-        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._changed: set[Hashable] = set()
 
-    def join(self, document: Any, look: Callable[[], bool]) -> None:
-        """Let ``look`` be called under the document's lock when there is news; it tells whether something was shown."""
+    def join(self, document: Any, looks_at: Callable[[], Hashable], look: Callable[[], bool]) -> None:
+        """Wake a page from now on.
+
+        Args:
+            document: the page's.
+            looks_at: tells which series the page shows now; it is woken by news of that one alone.
+            look: called under the document's lock; tells whether something was shown.
+        """
         self._loop = IOLoop.current()
-        self._pages[document] = _Page(document, look, self._loop)
+        self._pages[document] = _Page(document, looks_at, look, self._loop)
 
     def leave(self, document: Any) -> None:
         """Wake this page no more."""
@@ -39,21 +46,28 @@ class News:
         if page is not None:
             page.left = True
 
-    def spread(self) -> None:
-        """Say that there is news; from any thread."""
-        # once for all that came until the loop gets to it
-        if self._loop is not None and not self._asked.is_set():
-            self._asked.set()
+    def spread(self, *changed: Hashable) -> None:
+        """Say which series have changed; from any thread."""
+        if self._loop is None or not changed:
+            return
+        with self._lock:
+            # once for all that came until the loop gets to it
+            asked = bool(self._changed)
+            self._changed.update(changed)
+        if not asked:
             self._loop.add_callback(self._wake)
 
     def _wake(self) -> None:
-        self._asked.clear()
+        with self._lock:
+            changed, self._changed = self._changed, set()
         for page in self._pages.values():
-            page.wake()
+            if page.looks_at() in changed:
+                page.wake()
 
 
 class _Page:
-    def __init__(self, document: Any, look: Callable[[], bool], loop: IOLoop) -> None:
+    def __init__(self, document: Any, looks_at: Callable[[], Hashable], look: Callable[[], bool], loop: IOLoop) -> None:
+        self.looks_at = looks_at
         self._document = document
         self._look = look
         self._loop = loop
@@ -74,5 +88,5 @@ class _Page:
         # before it looks: what comes while it does is news again
         self._waits = False
         began = self._loop.time()
-        if self._look():
-            self._due = max(began, self._due) + EVERY_S
+        # a look in vain, as while the browser is busy, is not made up for
+        self._due = max(began, self._due) + EVERY_S if self._look() else began + EVERY_S + EARLY_S

@@ -22,6 +22,7 @@ from panel_app.model_view import ModelView
 from panel_app.page_template import TEMPLATE
 from panel_app.quality_view import QualityView
 from panel_app.selection import Selection, ViewName, choose, from_address, ignored, view_named
+from panel_app.series import SeriesKey
 from panel_app.views import LiveView
 
 # the types that these libraries state do not hold for their own constructors
@@ -121,8 +122,14 @@ class Shell:
         self._refresh_badges()
 
     def look(self) -> bool:
-        """Show what is new in the series, if it is in sight; return whether there was anything."""
-        return not self._closed and self._name is ViewName.LIVE and self._live.look()
+        """Show what is new in the series, if it is in sight; return whether something was shown."""
+        return self.looks_at() is not None and self._live.look()
+
+    def looks_at(self) -> SeriesKey | None:
+        """Return the series that is in sight."""
+        if self._closed or self._name is not ViewName.LIVE or self._selection is None:
+            return None
+        return self._selection.key
 
     def close(self) -> None:
         """Let go of everything; the session is over."""
@@ -293,9 +300,8 @@ def make_page(store: DataStore, arguments: Arguments) -> Any:
     # Not Panel's own periodic callback: it marks the page busy and idle at every tick, for every viewer of the process.
     def drawn() -> None:
         document.add_periodic_callback(shell.tick, TICK_MS)
-        store.news.join(document, shell.look)
-        # what came while it was drawn
-        store.news.spread()
+        store.news.join(document, shell.looks_at, shell.look)
+        # what came while it was drawn is shown by the next tick
 
     def over(_context: Any) -> None:
         store.news.leave(document)

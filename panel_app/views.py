@@ -1,4 +1,4 @@
-"""The live view of one session: chart, cards, and the small update that runs ten times a second.
+"""The live view of one session: chart, cards, and the small update that runs when its series has changed.
 
 Belongs here: Panel objects and what binds them to the data store. Stays out: reading servers (``data_store``), drawing
 (``plots``), HTML (``markup``), what may be chosen (``selection``), everything around a view (``shell``).
@@ -69,8 +69,11 @@ class LiveView:
 
     def look(self) -> bool:
         """Show what is new in the series, unless the browser is busy with what came before; return whether it did."""
-        delta = None if self._selection is None else self._store.delta(self._selection.key, self._cursor)
-        if delta is None or not self._pace.may_send():
+        # first whether it may: what a busy browser has missed is not gathered again and again
+        if self._selection is None or not self._pace.may_send():
+            return False
+        delta = self._store.delta(self._selection.key, self._cursor)
+        if delta is None:
             return False
         self._show(delta)
         self._pace.sent()
