@@ -60,7 +60,9 @@ class OpenPage:
         await self._until("{}")
         self.document = await self._until("roots")
         found = _PROBE.search(self.document)
-        self._probe = found[1] if found else ""
+        if found is None:
+            raise StreamlakeError("the page has no probe that says what was drawn")
+        self._probe = found[1]
         self._loop.create_task(self._read())
 
     def say_drawn(self) -> None:
@@ -94,7 +96,7 @@ class OpenPage:
         while (part := await self._connection.read_message()) is not None:
             if isinstance(part, str) and word in part:
                 return part
-        raise AssertionError(f"closed before {word} came")
+        raise StreamlakeError(f"the page was closed before {word} came")
 
     async def _read(self) -> None:
         while (part := await self._connection.read_message()) is not None:
@@ -102,10 +104,11 @@ class OpenPage:
             with self._news:
                 self._heard.append((at, str(part)))
                 self._news.notify_all()
-            if (sent := _SENT.search(str(part))) and sent[1] == self._probe:
-                self._frames = sent[2]
-                if self.draws:
-                    await self._send(_drawn(self._probe, self._frames))
+            for model, frames in _SENT.findall(str(part)):
+                if model == self._probe:
+                    self._frames = frames
+                    if self.draws:
+                        await self._send(_drawn(model, frames))
 
 
 class Pages:

@@ -42,7 +42,6 @@ COLOURS: Final = {
 FORECAST_COLOUR: Final = "#e8a317"
 MEANS: Final = {"short": (20, "#c98a00"), "long": (50, "#8a6fae")}
 """Moving averages: bars in the window, colour."""
-LONGEST_MEAN: Final = max(window for window, _ in MEANS.values())
 _HOLLOW: Final = 0.12
 _BODY: Final = 0.72
 COLUMNS: Final = (

@@ -49,14 +49,16 @@ class RefreshConfig(dg.Config):
     """Make every document again instead of the touched ones; the result is the same. Of chosen months all are made."""
 
 
-def _spec(key: dg.AssetKey, deps: Sequence[Any], metadata: Mapping[str, Any], description: str) -> dg.AssetSpec:
+def _spec(
+    key: dg.AssetKey, deps: Sequence[Any], metadata: Mapping[str, Any], description: str, form: str = "1"
+) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
         deps=deps,
         group_name=GROUP,
         kinds={"mongodb"},
         owners=OWNERS,
-        code_version="1",
+        code_version=form,
         metadata=metadata,
         partitions_def=MONTHS,
         freshness_policy=FRESHNESS,
@@ -82,6 +84,7 @@ SPECS = (
         [FEATURE_BUCKETS, raw.instruments],
         document_columns.periods(),
         "Key indicators of every instrument, sector and class by month, quarter and year, as the page shows them.",
+        "2",
     ),
 )
 

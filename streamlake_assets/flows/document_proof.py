@@ -17,8 +17,9 @@ from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.documents import DocumentStore, session_digest
 
 MOST_BARS = 100_000
-"""Bars that one proof reads, in whole months from the newest back. It follows every refresh: the whole history of daily
-bars, but not years of minutes. The months are the same at every look, so that what was found stays found."""
+"""Bars that the compared documents are made of, in whole months from the newest back. A proof follows every refresh:
+the whole history of daily bars, but not years of minutes. The months do not rotate: what was found stays found while
+its month is one of them."""
 
 
 def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int = MOST_BARS) -> Verdict:
@@ -30,7 +31,7 @@ def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int 
     Args:
         engine: of a user that may read the raw tables.
         documents: the store that is judged.
-        most_bars: bars to read at most; the newest month is read whole in any case.
+        most_bars: bars that the compared documents are made of, at most; the newest month is read whole in any case.
 
     Raises:
         TryLaterError: a store is not available, or a refresh held the documents too long.
@@ -59,7 +60,9 @@ def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int 
                         if key not in stored:
                             made.pop(key, None)
                 source |= made
-    return documents_equal_bars(_at_rest(source, moving), _at_rest(stored, moving), first)
+    judged = (_at_rest(source, moving), _at_rest(stored, moving))
+    left_out = len((source.keys() | stored.keys()) - judged[0].keys() - judged[1].keys())
+    return documents_equal_bars(*judged, first, left_out)
 
 
 def first_session(sizes: Mapping[str, int], newest: dt.date, most_bars: int) -> dt.date:

@@ -66,7 +66,8 @@ def refresh_documents(
         engine: of a user that may read the raw tables.
         documents: where they go.
         now: written as the time of the refresh.
-        full: make every document again; the result is the same to the byte.
+        full: make every document again, and remove those that no bar stands behind; the result is the same to the byte.
+            With ``months`` it says nothing more: of these all are made anyway.
         months: first day of the first and of the last month to make again, of every instrument, touched or not; what
             was touched elsewhere is left to the next refresh. None: all that was touched.
 
@@ -98,25 +99,42 @@ def _refresh(
             touches = to_make = {Touch(number, month.first) for number in known for month in months}
         by_month = dict.fromkeys(sorted({touch.month for touch in to_make}), 0)
         years: dict[Instrument, set[int]] = defaultdict(set)
+        kept: set[str] = set()
         for of, first, last in _ranges(to_make, known):
             made = documents_of(connection, of, first, last)
+            kept.update(document.key for document in made)
             gone = documents.session_keys(of.instrument, first, last) - {document.key for document in made}
             documents.put_sessions(made)
             for document in made:
                 by_month[document.session.replace(day=1)] += 1
             documents.remove_sessions(gone)
             years[of.instrument].update(range(first.year, last.year + 1))
+        moved = set(by_month)
+        whole = full and chosen is None
+        if whole:
+            moved |= _remove_unfounded(documents, kept)
         factors = {of.instrument: bar_reader.factors(connection, of.id) for of in known.values()}
         classes = {of.instrument: of.asset_class for of in known.values()}
         buckets = 0
+        made_years: set[tuple[Instrument, int]] = set()
         for instrument, wanted in sorted(years.items()):
             made_buckets = list(_buckets(instrument, classes[instrument], wanted, documents, factors[instrument]))
             buckets += documents.put_buckets(made_buckets)
+            made_years.update((instrument, year) for year, _ in made_buckets)
             documents.remove_buckets(instrument, wanted - {year for year, _ in made_buckets})
-        lines = refresh_periods(connection, documents, by_month)
+        if whole:
+            documents.remove_all_buckets_but(made_years)
+        lines = refresh_periods(connection, documents, moved)
     if chosen is None:
         documents.put_state(_state(ends, now))
     return Refreshed(len(touches), sum(by_month.values()), buckets, lines, _offsets(ends), by_month)
+
+
+def _remove_unfounded(documents: DocumentStore, kept: set[str]) -> set[dt.date]:
+    """Remove the documents that no bar stands behind, wherever they are; return the first days of their months."""
+    gone = documents.session_sizes().keys() - kept
+    documents.remove_sessions(gone)
+    return {dt.date.fromisoformat(key.rpartition("|")[2]).replace(day=1) for key in gone}
 
 
 def with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:

@@ -109,6 +109,10 @@ class DocumentStore:
         """Remove feature buckets of an instrument by year."""
         self.remove(BUCKETS, (f"{instrument}|{year}" for year in years))
 
+    def remove_all_buckets_but(self, kept: Iterable[tuple[Instrument, int]]) -> None:
+        """Remove the feature buckets of all instruments and years but these."""
+        self.remove(BUCKETS, self.keys(BUCKETS, "") - {f"{instrument}|{year}" for instrument, year in kept})
+
     def put_buckets(self, buckets: Iterable[tuple[int, SessionSeries]]) -> int:
         """Replace or insert feature buckets, each a year of one instrument; return how many were written."""
         return self.replace(BUCKETS, (_bucket_record(year, series) for year, series in buckets))

@@ -15,7 +15,7 @@ from streamlake_assets.stores.documents import PERIODS, DocumentStore
 
 LINES_PER_DOCUMENT = 5_000
 """A line takes half a kilobyte, a document of MongoDB at most 16 MB: a period of more lines has several documents."""
-_EXTENTS: Final = "made_with"
+_EXTENTS: Final = "extents"
 _NAMES: Final = "names"
 _DAYS: Final = ("first_session", "last_session")
 _ENDS: Final = ("best", "worst")
@@ -50,7 +50,7 @@ def period_lines(store: DocumentStore, grouping: Grouping, kind: PeriodKind, nam
 
 
 def period_names(store: DocumentStore, kind: PeriodKind) -> tuple[str, ...]:
-    """Return the periods there are lines of, the newest first.
+    """Return the periods from the oldest session to the newest, the newest first; none before the first time.
 
     Raises:
         TryLaterError: the store is not available.
@@ -59,11 +59,14 @@ def period_names(store: DocumentStore, kind: PeriodKind) -> tuple[str, ...]:
 
 
 def extents(store: DocumentStore) -> dict[str, Extent]:
-    """Return the extents that the lines were made with, by instrument; none before the first time.
+    """Return the extents that the lines were made with, by instrument; none before the first time in this form.
 
     Raises:
         TryLaterError: the store is not available.
     """
+    if not store.by_keys(PERIODS, [_NAMES]):
+        # lines of the form before, a document each, which knew no names: all are made again and replace them
+        return {}
     return {
         instrument: Extent(dt.date.fromisoformat(first), dt.date.fromisoformat(newest), sector)
         for record in store.by_keys(PERIODS, [_EXTENTS])

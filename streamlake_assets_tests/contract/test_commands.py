@@ -15,7 +15,7 @@ from streamlake_assets.market.alerts import State as AlertState
 from streamlake_assets.market.messages import DeadLetter, Slice
 from streamlake_assets.settings import DatabaseRole
 from streamlake_assets.sidecar.command_runner import ACTS, CommandRunner
-from streamlake_assets.stores import alert_states, commands, dead_letters, page_quality, replays, schema
+from streamlake_assets.stores import alert_states, commands, dead_letters, page_quality, page_queries, replays, schema
 from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets.stores.commands import MOST_ATTEMPTS, Command, State, Verb
 from streamlake_assets.stores.dead_letters import Wanted
@@ -242,10 +242,19 @@ def test_the_inbox_holds_what_is_not_well_and_what_was_not_seen_first(database: 
     alert = put_alert(database)
     (one,) = page_quality_inbox(database)
     assert (one.id, one.state, one.acked_by) == (alert, "error", None) and "raw/bars:ok" in one.subject
+    assert unseen(database) == 1
     ran(database, page, Verb.ACKNOWLEDGE, {"alert": alert})
     assert [found.acked_by for found in page_quality_inbox(database)] == ["page:anna"]
+    assert unseen(database) == 0, "seen, and still not well"
     put_alert(database, AlertState.PASS, 2)
     assert page_quality_inbox(database) == []
+    put_alert(database, AlertState.ERROR, 3)
+    assert unseen(database) == 1, "not well again, by another alert"
+
+
+def unseen(database: Database) -> int:
+    with database.writer.connect() as connection:
+        return page_queries.unseen_alerts(connection)
 
 
 def page_quality_inbox(database: Database) -> list[page_quality.OpenAlert]:

@@ -330,3 +330,11 @@ def test_a_report_that_was_not_made_says_how_to_make_it() -> None:
     for pane in (view._verdict, view._claims, view._value):
         assert "streamlake demo --reports" in pane.object
     shell.close()
+
+
+def test_an_engine_has_its_colour_in_every_picture_and_two_ways_of_it_have_two() -> None:
+    ways = ("sklearn forest", "dask forest", "dask block forest", "spark forest", "elsewhere")
+    found = model_tables.colours(ways)
+    assert len(set(found.values())) == len(ways)
+    assert found["sklearn forest"] == model_tables.colours(["sklearn linear"])["sklearn linear"]
+    assert found["dask forest"] == model_tables.colour("dask linear, 30,000 rows")

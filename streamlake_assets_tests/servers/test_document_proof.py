@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from streamlake_assets.flows.document_proof import first_session, judge_documents
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.stores import schema
-from streamlake_assets.stores.documents import SESSIONS
+from streamlake_assets.stores.documents import BUCKETS, SESSIONS
 from streamlake_assets_tests.bars import SESSION, bar, minutes
 from streamlake_assets_tests.document_house import House, day, put_some, random_facts
 
@@ -33,9 +33,16 @@ def removed(house: House) -> None:
 
 
 def invented(house: House) -> None:
+    put(house, "AAPL|XNYS", "2013-06-11")
+
+
+def of_nobody(house: House) -> None:
+    put(house, "NOBODY|XNYS", "2013-01-11")
+
+
+def put(house: House, instrument: str, session: str) -> None:
     record = house.raw[SESSIONS].find_one({"_id": KEY})
-    old = "2013-01-11"
-    house.raw[SESSIONS].insert_one({**record, "_id": f"AAPL|XNYS|{old}", "session": old})
+    house.raw[SESSIONS].insert_one({**record, "_id": f"{instrument}|{session}", "session": session})
 
 
 def bar_changed(house: House) -> None:
@@ -51,7 +58,8 @@ FAULTS: dict[str, tuple[Callable[[House], None], str, str]] = {
     "a field more": (lambda house: changed(house, note="by hand"), "different", KEY),
     "a session that is said to be open": (lambda house: changed(house, complete=False), "different", KEY),
     "a document that is gone": (removed, "missing", KEY),
-    "a document without bars": (invented, "without_bars", "AAPL|XNYS|2013-01-11"),
+    "a document of a month without bars": (invented, "without_bars", "AAPL|XNYS|2013-06-11"),
+    "a document of no instrument": (of_nobody, "without_bars", "NOBODY|XNYS|2013-01-11"),
     "a bar": (bar_changed, "different", KEY),
 }
 
@@ -70,6 +78,7 @@ def test_whatever_is_apart_is_found_and_named(house: House, name: str) -> None:
     assert bad.facts[kind] == 1 and bad.facts["first_apart"] == [key]
     house.refresh(full=True)
     assert judged(house).passed
+    assert house.contents() == house.from_nothing()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -84,11 +93,13 @@ def test_no_moment_of_a_stream_looks_like_a_fault(house: House, seed: int) -> No
         facts = facts[size:]
         before = judged(house)
         assert before.passed, before.text
+        assert before.facts["left_out"] and "wait for the next refresh" in before.text
         compared += before.facts["compared"]
         house.refresh()
         after = judged(house)
         assert after.passed, after.text
         assert after.facts["compared"] == house.documents.count(SESSIONS)
+        assert not after.facts["left_out"]
     assert compared > 0
 
 
@@ -98,6 +109,17 @@ def test_a_session_with_a_daily_bar_that_has_no_document_is_told_by_another_chec
     removed(house)
     found = judged(house)
     assert found.passed and found.facts["compared"] == 1
+
+
+def test_a_bucket_that_no_document_stands_behind_is_gone_after_a_full_refresh(house: House) -> None:
+    house.put(day(0), day(1))
+    house.refresh()
+    expected = house.contents()
+    record = house.raw[BUCKETS].find_one({})
+    for key in ("AAPL|XNYS|1999", "NOBODY|XNYS|2013"):
+        house.raw[BUCKETS].insert_one({**record, "_id": key, "year": int(key[-4:]), "symbol": key.split("|")[0]})
+    house.refresh(full=True)
+    assert house.contents() == expected
 
 
 def test_only_the_newest_months_are_read(house: House) -> None:

@@ -193,6 +193,18 @@ def test_a_period_of_many_lines_is_several_documents_until_it_has_fewer(
     assert subjects() == ["AAPL · XNYS", "ORCL · XNYS", ALL]
 
 
+def test_lines_of_the_form_before_are_replaced_by_the_next_refresh(house: House) -> None:
+    house.put(*(day(n) for n in range(3)))
+    house.refresh()
+    expected = house.contents()
+    house.raw[PERIODS].delete_one({"_id": "names"})
+    house.raw[PERIODS].delete_many({"lines": {"$exists": True}})
+    house.raw[PERIODS].insert_one({"_id": "class|month|2013-01|stock", "subject": "stock"})
+    house.put(day(2))
+    house.refresh()
+    assert house.contents()[PERIODS] == expected[PERIODS]
+
+
 def test_a_late_bar_touches_its_month_alone(house: House) -> None:
     house.put(*(bar(dt.date(2013, month, 15)) for month in range(1, 13)))
     assert house.refresh().months == 12
@@ -205,7 +217,8 @@ def test_a_late_bar_touches_its_month_alone(house: House) -> None:
     assert unmarked == [f"AAPL|XNYS|2013-{d}" for d in ("05-15", "06-14", "06-15")]
 
 
-def test_chosen_months_are_made_again_whole_and_what_was_touched_elsewhere_is_left(house: House) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_chosen_months_are_made_again_whole_and_what_was_touched_elsewhere_is_left(house: House, whole: bool) -> None:
     house.put(*(bar(dt.date(2013, month, 15), symbol=symbol) for month in range(1, 7) for symbol in ("AAPL", "MSFT")))
     house.refresh()
     expected = house.contents()
@@ -213,7 +226,7 @@ def test_chosen_months_are_made_again_whole_and_what_was_touched_elsewhere_is_le
     house.raw[SESSIONS].delete_one({"_id": "MSFT|XNYS|2013-02-15"})
     house.raw[SESSIONS].update_one({"_id": "AAPL|XNYS|2013-03-15"}, {"$set": {"close": "broken"}})
     chosen = (dt.date(2013, 2, 1), dt.date(2013, 3, 1))
-    done = refresh_documents(house.database.writer, house.documents, NOW, months=chosen)
+    done = refresh_documents(house.database.writer, house.documents, NOW, full=whole, months=chosen)
     assert house.contents() == expected, "the month of the late bar is not among them"
     assert done.by_month == {dt.date(2013, 2, 1): 2, dt.date(2013, 3, 1): 2}
     later = house.refresh()

@@ -211,7 +211,6 @@ def good_page() -> dict[str, Any]:
                 {"points": [{"sessions": 1, "mib": 301.0}, {"sessions": 50, "mib": 360.0}], "closed_mib": 360.0},
             ],
             "mib_per_session": 2.0,
-            "after_mib": 300.0,
         },
     }
 
