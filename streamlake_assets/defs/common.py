@@ -7,6 +7,7 @@ from typing import Any, Final
 import dagster as dg
 import sqlalchemy as sa
 
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.market.quality import Verdict
 from streamlake_assets.resources import StoreAccess
 from streamlake_assets.settings import DATABASE
@@ -60,6 +61,7 @@ def check(
     """
 
     def made(judge: Callable[[StoreAccess], Verdict]) -> dg.AssetChecksDefinition:
+        @tried_again
         def run(stores: dg.ResourceParam[StoreAccess]) -> dg.AssetCheckResult:
             return check_result(judge(stores), remedy, severity)
 

@@ -6,6 +6,7 @@ import dagster as dg
 
 from streamlake_assets.defs import columns, stream
 from streamlake_assets.defs.common import NO_POLICY, OWNERS, check, check_result, notes, table_metadata
+from streamlake_assets.defs.retries import tried_again
 from streamlake_assets.flows import detection, observations
 from streamlake_assets.market import quality
 from streamlake_assets.market.quality import Verdict
@@ -89,6 +90,7 @@ def ledger_balances(stores: StoreAccess) -> Verdict:
         for name, words in quality.ANOMALY_CHECKS.items()
     ],
 )
+@tried_again
 def anomalies(stores: dg.ResourceParam[StoreAccess]) -> Iterator[dg.AssetCheckResult]:
     """Look for what single messages cannot show: gaps, jumps, feeds that hang, late bars."""
     found = detection.detect(stores.reader, JUDGED_SESSIONS)

@@ -21,7 +21,10 @@ R = TypeVar("R")
 
 
 def tried_again(body: Callable[P, R]) -> Callable[P, R]:
-    """Decorate the body of an asset: an outage asks for another try, the last one fails the step as it is."""
+    """Decorate the body of an asset or a check: an outage asks for another try, the last one fails the step as it is.
+
+    Outside of a run nothing is tried again.
+    """
     if inspect.isgeneratorfunction(body):
 
         @wraps(body)
@@ -44,9 +47,21 @@ def tried_again(body: Callable[P, R]) -> Callable[P, R]:
 
 
 def _ask(error: TryLaterError) -> NoReturn:
-    context = dg.AssetExecutionContext.get()
+    context = _context()
+    if context is None:
+        raise error
     done = context.retry_number
     if done >= len(WAITS_S):
         raise error
     context.log.warning(f"{error}: tried again in {WAITS_S[done]:g} s")
     raise dg.RetryRequested(max_retries=len(WAITS_S), seconds_to_wait=WAITS_S[done]) from error
+
+
+def _context() -> dg.AssetExecutionContext | dg.AssetCheckExecutionContext | None:
+    for kind in (dg.AssetExecutionContext, dg.AssetCheckExecutionContext):
+        try:
+            return kind.get()
+        except dg.DagsterInvariantViolationError:
+            # Dagster's word for a step of the other kind, or for no step at all
+            continue
+    return None

@@ -186,6 +186,26 @@ def test_a_run_that_is_started_again_is_no_news_and_one_whose_process_died_is(sc
     assert "its process ended" in scene.database.rows(schema.alert_outbox)[-1].body
 
 
+def job_named(name: str) -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None:
+        """Nothing."""
+
+    @dg.job(name=name)
+    def made() -> None:
+        nothing()
+
+    return made
+
+
+def test_a_refresh_of_documents_that_failed_is_mended_by_the_refresh_that_takes_its_place(scene: Scene) -> None:
+    run = scene.instance.create_run_for_job(job_named("refresh_documents"), status=dg.DagsterRunStatus.STARTED)
+    scene.instance.report_run_failed(run, "its process died")
+    assert scene.tick() == ["Failed: refresh"]
+    assert job_named("refresh").execute_in_process(instance=scene.instance).success
+    assert scene.tick() == ["Recovered: refresh"]
+
+
 def test_of_a_job_that_is_seen_for_the_first_time_only_the_last_run_counts(scene: Scene) -> None:
     scene.run(makes=False)
     scene.run(makes=True)

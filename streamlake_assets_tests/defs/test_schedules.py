@@ -9,11 +9,14 @@ import dagster as dg
 import pytest
 
 from streamlake_assets.definitions import defs
+from streamlake_assets.defs.common import check
 from streamlake_assets.defs.retries import WAITS_S, tried_again
 from streamlake_assets.defs.schedules import REASON_TAG, REFRESH_TAG, afternoon_refresh, daily_refresh, refresh_runs
 from streamlake_assets.errors import TryLaterError, UsageError
+from streamlake_assets.market.quality import Verdict
 from streamlake_assets.market.refresh_plan import RefreshRun, RunState
 from streamlake_assets.market.types import AssetClass
+from streamlake_assets.resources import StoreAccess
 from streamlake_assets.settings import Settings
 from streamlake_assets.stores import bar_reader
 
@@ -159,22 +162,22 @@ class Outage:
     def __init__(self, failures: int, error: Exception) -> None:
         self.left, self.error, self.calls = failures, error, 0
 
-    def run(self, generator: bool = False) -> dg.ExecuteInProcessResult:
-        def fail() -> None:
-            self.calls += 1
-            if self.calls <= self.left:
-                raise self.error
+    def meet(self) -> None:
+        self.calls += 1
+        if self.calls <= self.left:
+            raise self.error
 
+    def run(self, generator: bool = False) -> dg.ExecuteInProcessResult:
         @dg.asset
         @tried_again
         def one() -> dg.MaterializeResult[None]:
-            fail()
+            self.meet()
             return dg.MaterializeResult(metadata={"calls": self.calls})
 
         @dg.multi_asset(specs=[dg.AssetSpec("several")])
         @tried_again
         def several() -> Iterator[dg.MaterializeResult[None]]:
-            fail()
+            self.meet()
             yield dg.MaterializeResult(asset_key="several", metadata={"calls": self.calls})
 
         made: list[Any] = [several if generator else one]
@@ -204,6 +207,55 @@ def test_an_outage_that_lasts_fails_the_step_with_its_own_words() -> None:
     assert error is not None
     assert error.cause is not None
     assert "the database is away" in error.cause.message
+
+
+class Checked:
+    """An asset whose check meets an outage so many times."""
+
+    def __init__(self, failures: int) -> None:
+        self.left, self.calls = failures, 0
+
+    def judge(self, _stores: StoreAccess) -> Verdict:
+        self.calls += 1
+        if self.calls <= self.left:
+            raise TryLaterError("the documents are held by another process")
+        return Verdict(True, "it is so", {})
+
+    def run(self, **options: Any) -> dg.ExecuteInProcessResult:
+        @dg.asset
+        def judged() -> None:
+            """Nothing."""
+
+        def it_is_so(stores: StoreAccess) -> Verdict:
+            return self.judge(stores)
+
+        made = check(dg.AssetKey("judged"), "it is so", limit="none", remedy="none", **options)(it_is_so)
+        parts: dict[str, Any] = {"resources": {"stores": Stores()}, "jobs": [dg.define_asset_job("all")]}
+        job = dg.Definitions([judged], asset_checks=[made], **parts).resolve_job_def("all")
+        return job.execute_in_process(raise_on_error=False)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_check_that_meets_an_outage_is_tried_again(blocking: bool) -> None:
+    checked = Checked(len(WAITS_S))
+    result = checked.run(blocking=blocking)
+    assert result.success and checked.calls == len(WAITS_S) + 1
+    assert [one.passed for one in result.get_asset_check_evaluations()] == [True]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_check_whose_outage_lasts_fails_with_its_own_words() -> None:
+    checked = Checked(10)
+    result = checked.run()
+    assert not result.success and checked.calls == len(WAITS_S) + 1
+    failure = result.failure_data_for_node("judged_it_is_so")
+    assert failure is not None and "held by another process" in str(failure.error)
+
+
+def test_an_outage_outside_of_a_run_is_told_as_it_is() -> None:
+    with pytest.raises(TryLaterError, match="away"):
+        tried_again(Outage(1, TryLaterError("the database is away")).meet)()
 
 
 def test_no_other_error_is_tried_again() -> None:
