@@ -99,7 +99,7 @@ def test_forecasts_were_made_before_each_session_and_scored_after(first: tuple[o
     summary = first[1]
     assert (summary["forecasts"], summary["scored"], summary["signals"]) == (610, 600, 0)
     assert summary["live_skill"]["adjusted_return"] == 0
-    assert summary["checks"] == {"passed": 30, "failed": 0}
+    assert summary["checks"] == {"passed": 31, "failed": 0}
     assert summary["failed_checks"] == []
     assert summary["ok"] is True
 
