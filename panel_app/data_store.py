@@ -359,21 +359,21 @@ class DataStore:
                 if self._tail_since is not None and message.broker_time >= self._tail_since:
                     live += 1
                     self._reached.append(max(0.0, (now - message.broker_time).total_seconds()))
-                if bar is not None and self._merge(bar, message):
-                    changed.add(SeriesKey(bar.instrument, bar.interval))
+                if bar is not None and (key := self._merge(bar, message)) is not None:
+                    changed.add(key)
             if live:
                 self._arrivals.append((time.monotonic(), live))
         self.news.spread(*changed)
 
-    def _merge(self, bar: Bar, message: Message) -> bool:
-        """Take a bar in; return whether a series that is shown has changed."""
+    def _merge(self, bar: Bar, message: Message) -> SeriesKey | None:
+        """Take a bar in; return the series that is shown and has changed by it, if one has."""
         key = SeriesKey(bar.instrument, bar.interval)
         kept = tail_bar(bar, self._overview.ranks.get(bar.source, DEFAULT_RANK))
         self._buffer.add(key, kept, message.partition, message.offset)
         watched = self._watched.get(key)
         if watched is None or not watched.series.generation:
-            return False
+            return None
         changed = watched.series.merge(kept)
         if watched.series.unsure:
             self.wake.set()
-        return changed
+        return key if changed else None

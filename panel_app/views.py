@@ -12,7 +12,7 @@ import panel
 import panel_material_ui
 
 from panel_app import markup, plots
-from panel_app.answers import column
+from panel_app.answers import WIDE, column
 from panel_app.board import KAFKA, MYSQL
 from panel_app.data_store import DataStore
 from panel_app.pace import Pace
@@ -42,12 +42,11 @@ class LiveView:
         self._bars: dict[dt.datetime, PageBar] = {}
         self._end = 0.0
         self._settling = False
-        wide = {"sizing_mode": "stretch_width", "margin": 0}
         # capitals would make "5m" five months
         plain = {"& .MuiToggleButton-root": {"textTransform": "none", "whiteSpace": "nowrap"}}
-        self._heading = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._heading = pn.pane.HTML("", stylesheets=[markup.STYLE], **WIDE)
         self._counter = pn.pane.HTML("", stylesheets=[markup.STYLE], width=1, height=1, margin=0)
-        self._cards = pn.pane.HTML("", stylesheets=[markup.STYLE], **wide)
+        self._cards = pn.pane.HTML("", stylesheets=[markup.STYLE], **WIDE)
         self._interval = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 10, 5, 0), sx=plain)
         self._range = pmui.RadioButtonGroup(options=[], size="small", margin=(5, 0), sx=plain)
         self.chart = plots.make_chart()
@@ -288,16 +287,15 @@ class LiveView:
                 self.chart.signals[side].data = made
 
     def _layout(self) -> Any:
-        wide = {"sizing_mode": "stretch_width"}
         footer = pn.pane.HTML(
             f"{markup.legend()}<p class='small quiet'>Not investment advice. Times are those of the exchange.</p>",
             stylesheets=[markup.STYLE],
-            **wide,
+            sizing_mode="stretch_width",
         )
         return column(
             self._heading,
-            pn.pane.Bokeh(self.chart.price, margin=0, **wide),
-            pn.pane.Bokeh(self.chart.volume, margin=0, **wide),
+            pn.pane.Bokeh(self.chart.price, **WIDE),
+            pn.pane.Bokeh(self.chart.volume, **WIDE),
             self._cards,
             self._watch_list.body,
             footer,

@@ -11,8 +11,9 @@ from collections.abc import Container, Mapping
 
 import sqlalchemy as sa
 
-from streamlake_assets.flows.documents import documents_of, one_at_a_time, with_the_open_session
+from streamlake_assets.flows.documents import documents_of, intervals_by_id, one_at_a_time, with_the_open_session
 from streamlake_assets.market.quality import Verdict, documents_equal_bars
+from streamlake_assets.market.session_documents import month_of_key, session_key
 from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.documents import DocumentStore, session_digest
 
@@ -37,7 +38,7 @@ def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int 
         TryLaterError: a store is not available, or a refresh held the documents too long.
     """
     with one_at_a_time(engine), bar_reader.snapshot(engine) as connection:
-        known = bar_reader.instruments(connection)
+        known, intervals = bar_reader.instruments(connection), intervals_by_id(connection)
         touches = bar_reader.touches_since(connection, documents.touch_cursor())
         moving = {
             (str(known[touch.instrument_id].instrument), touch.month)
@@ -45,7 +46,7 @@ def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int 
         }
         last = {of: bar_reader.last_settled_session(connection, of.id) for of in known.values()}
         sizes = documents.session_sizes()
-        newest = max((*filter(None, last.values()), *(_month_of(key)[1] for key in sizes)), default=None)
+        newest = max((*filter(None, last.values()), *(month_of_key(key)[1] for key in sizes)), default=None)
         if newest is None:
             return Verdict(True, "no bar is settled, and there is no document", {"compared": 0})
         first = first_session(sizes, newest, most_bars)
@@ -53,10 +54,10 @@ def judge_documents(engine: sa.Engine, documents: DocumentStore, most_bars: int 
         source: dict[str, str] = {}
         for of, until in last.items():
             if until is not None and until >= first:
-                made = {one.key: session_digest(one) for one in documents_of(connection, of, first, until)}
+                made = {one.key: session_digest(one) for one in documents_of(connection, of, first, until, intervals)}
                 if not made.keys() <= stored.keys():
                     for session in bar_reader.daily_bars(connection, of.id, first, until):
-                        key = f"{of.instrument}|{session.isoformat()}"
+                        key = session_key(of.instrument, session)
                         if key not in stored:
                             made.pop(key, None)
                 source |= made
@@ -75,7 +76,7 @@ def first_session(sizes: Mapping[str, int], newest: dt.date, most_bars: int) -> 
     """
     months: Counter[dt.date] = Counter()
     for key, bars in sizes.items():
-        months[_month_of(key)[1]] += bars
+        months[month_of_key(key)[1]] += bars
     first = newest.replace(day=1)
     read = months.pop(first, 0)
     for month in sorted(months, reverse=True):
@@ -87,9 +88,4 @@ def first_session(sizes: Mapping[str, int], newest: dt.date, most_bars: int) -> 
 
 
 def _at_rest(digests: Mapping[str, str], moving: Container[tuple[str, dt.date]]) -> dict[str, str]:
-    return {key: digest for key, digest in digests.items() if _month_of(key) not in moving}
-
-
-def _month_of(key: str) -> tuple[str, dt.date]:
-    instrument, _, session = key.rpartition("|")
-    return instrument, dt.date.fromisoformat(session).replace(day=1)
+    return {key: digest for key, digest in digests.items() if month_of_key(key) not in moving}

@@ -8,7 +8,7 @@ of what they were made from is written last.
 import datetime as dt
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from streamlake_assets.flows.periods import refresh_periods
 from streamlake_assets.market.contract import BARS_TOPIC
 from streamlake_assets.market.measures import PeriodKind, periods_between
 from streamlake_assets.market.series import SessionSeries, ordinal
-from streamlake_assets.market.session_documents import SessionBar, SessionDocument, session_document
+from streamlake_assets.market.session_documents import SessionBar, SessionDocument, month_of_key, session_document
 from streamlake_assets.market.types import AssetClass, Instrument, Interval
 from streamlake_assets.stores import bar_reader
 from streamlake_assets.stores.bar_reader import KnownInstrument, StreamEnd, Touch
@@ -98,10 +98,11 @@ def _refresh(
             months = periods_between(*chosen, PeriodKind.MONTH)
             touches = to_make = {Touch(number, month.first) for number in known for month in months}
         by_month = dict.fromkeys(sorted({touch.month for touch in to_make}), 0)
+        intervals = intervals_by_id(connection)
         years: dict[Instrument, set[int]] = defaultdict(set)
         kept: set[str] = set()
         for of, first, last in _ranges(to_make, known):
-            made = documents_of(connection, of, first, last)
+            made = documents_of(connection, of, first, last, intervals)
             kept.update(document.key for document in made)
             gone = documents.session_keys(of.instrument, first, last) - {document.key for document in made}
             documents.put_sessions(made)
@@ -134,7 +135,7 @@ def _remove_unfounded(documents: DocumentStore, kept: set[str]) -> set[dt.date]:
     """Remove the documents that no bar stands behind, wherever they are; return the first days of their months."""
     gone = documents.session_sizes().keys() - kept
     documents.remove_sessions(gone)
-    return {dt.date.fromisoformat(key.rpartition("|")[2]).replace(day=1) for key in gone}
+    return {month_of_key(key)[1] for key in gone}
 
 
 def with_the_open_session(connection: sa.Connection, touches: set[Touch]) -> set[Touch]:
@@ -169,11 +170,27 @@ def _next_month(month: dt.date) -> dt.date:
     return (month.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
 
 
+def intervals_by_id(connection: sa.Connection) -> dict[int, Interval]:
+    """Return each interval by its id."""
+    return {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
+
+
 def documents_of(
-    connection: sa.Connection, of: KnownInstrument, first: dt.date, last: dt.date
+    connection: sa.Connection,
+    of: KnownInstrument,
+    first: dt.date,
+    last: dt.date,
+    intervals: Mapping[int, Interval],
 ) -> list[SessionDocument]:
-    """Make the documents of an instrument's sessions between two dates inclusive from its bars, in key order."""
-    intervals = {number: interval for interval, number in bar_reader.interval_ids(connection).items()}
+    """Make the documents of an instrument's sessions between two dates inclusive from its bars, in key order.
+
+    Args:
+        connection: of a snapshot.
+        of: whose.
+        first: session.
+        last: session.
+        intervals: by their id, as ``intervals_by_id`` gives them.
+    """
     last_session = bar_reader.last_settled_session(connection, of.id)
     grouped: dict[dt.date, dict[Interval, list[SessionBar]]] = defaultdict(lambda: defaultdict(list))
     for session, interval_id, bar in bar_reader.settled_bars(connection, of.id, first, last):

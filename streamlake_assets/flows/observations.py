@@ -14,6 +14,7 @@ from streamlake_assets.market import calendars, quality
 from streamlake_assets.market.contract import ACTIONS_TOPIC, BARS_TOPIC
 from streamlake_assets.market.messages import StreamIdentity
 from streamlake_assets.market.quality import Verdict
+from streamlake_assets.market.session_documents import session_key
 from streamlake_assets.market.types import Interval
 from streamlake_assets.stores import bar_reader, schema
 from streamlake_assets.stores.count_ledger import CountLedger, read_count_ledger
@@ -210,7 +211,7 @@ def daily_bars_by_key(engine: sa.Engine, known_to: Mapping[str, int] | None = No
     """
     with bar_reader.snapshot(engine) as connection:
         return {
-            f"{of.instrument}|{session.isoformat()}": bar
+            session_key(of.instrument, session): bar
             for of in bar_reader.instruments(connection).values()
             for session, bar in bar_reader.daily_bars(connection, of.id).items()
             if known_to is None or bar["kafka_offset"] < known_to.get(bar["place"], 0)

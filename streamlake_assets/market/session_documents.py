@@ -33,6 +33,17 @@ class SessionBar(NamedTuple):
     offset: int
 
 
+def session_key(instrument: Instrument, session: dt.date) -> str:
+    """Return the identity of the document of a session."""
+    return f"{instrument}|{session.isoformat()}"
+
+
+def month_of_key(key: str) -> tuple[str, dt.date]:
+    """Return the instrument, as its text, and the first day of the month that a document's key is of."""
+    instrument, _, session = key.rpartition("|")
+    return instrument, dt.date.fromisoformat(session).replace(day=1)
+
+
 class SessionDocument(NamedTuple):
     """One session; ``volume`` and ``vwap`` are None where the bars have none, the last two where there is one bar.
 
@@ -59,7 +70,7 @@ class SessionDocument(NamedTuple):
     @property
     def key(self) -> str:
         """Identity of the document."""
-        return f"{self.instrument}|{self.session.isoformat()}"
+        return session_key(self.instrument, self.session)
 
     @property
     def bar_time(self) -> dt.datetime:

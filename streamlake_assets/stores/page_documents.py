@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from streamlake_assets.errors import SettingError, TryLaterError
 from streamlake_assets.market.contract import BARS_TOPIC
+from streamlake_assets.market.session_documents import session_key
 from streamlake_assets.market.sessions import UTC
 from streamlake_assets.market.types import Instrument, Interval, Status
 from streamlake_assets.settings import DATABASE, Settings
@@ -93,7 +94,7 @@ class PageDocuments:
             TryLaterError: the document store is not available.
         """
         try:
-            return self._database[SESSIONS].find_one({"_id": f"{instrument}|{session.isoformat()}"})
+            return self._database[SESSIONS].find_one({"_id": session_key(instrument, session)})
         except PyMongoError as error:
             raise TryLaterError(f"reading the document of {instrument} {session}: {error}") from error
 
