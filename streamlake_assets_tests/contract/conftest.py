@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from streamlake_assets.settings import Settings
+from streamlake_assets.stores.bar_store import BarStore
 from streamlake_assets_tests.tables import Database
 
 
@@ -19,3 +20,8 @@ def migrated(each_mysql: Settings) -> Iterator[Database]:
 def database(migrated: Database) -> Database:
     migrated.empty()
     return migrated
+
+
+@pytest.fixture
+def store(database: Database) -> BarStore:
+    return BarStore(database.writer, "test")

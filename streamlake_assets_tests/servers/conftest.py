@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from streamlake_assets.broker.topics import describe_streams, ensure_topics
 from streamlake_assets.servers.document_store import LocalDocumentStore
+from streamlake_assets.servers.kafka import LocalKafka
 from streamlake_assets.servers.nifi import LocalNifi
 from streamlake_assets.servers.process import ChildRegistry
 from streamlake_assets.servers.tools import find_nifi_java
 from streamlake_assets.settings import DATABASE, Settings
 from streamlake_assets.stores.documents import DocumentStore
+from streamlake_assets_tests.broker_members import eventually, numbers
 from streamlake_assets_tests.conftest import print_line
 from streamlake_assets_tests.document_house import House
 from streamlake_assets_tests.tables import Database
@@ -52,3 +55,16 @@ def house(whole_house: House) -> House:
     whole_house.database.empty()
     whole_house.documents.clear()
     return House(whole_house.database, whole_house.documents, whole_house.raw)
+
+
+@pytest.fixture(scope="module")
+def kafka(kafka_server: LocalKafka, test_settings: Settings) -> str:
+    return test_settings.kafka
+
+
+@pytest.fixture
+def topic(kafka: str) -> str:
+    name = f"topic-{next(numbers)}"
+    ensure_topics(kafka, [name])
+    eventually(lambda: describe_streams(kafka, [name]))
+    return name
